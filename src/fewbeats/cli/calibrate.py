@@ -1,0 +1,120 @@
+"""``fewbeats calibrate``: fit the head to a wearer."""
+
+import json
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from fewbeats.cli.interrupt import run_until_stopped
+from fewbeats.device.calibrate import SupportSet
+from fewbeats.device.preprocess import Preprocessor, Windows
+from fewbeats.device.shipped import load_bundle
+from fewbeats.errors import CalibrationError
+from fewbeats.firmware_bridge.rhythms import RhythmLabels
+from fewbeats.firmware_bridge.source import open_source, record_of
+from fewbeats.training.labels import WindowLabel, label_windows, read_labels
+
+
+def calibrate_head(
+    address: str,
+    out: Path,
+    shots: int,
+    labelled: bool,
+    bundle_path: Path | None,
+    speed: float | None,
+    patient: str,
+    timeout_s: float | None,
+    as_json: bool,
+) -> None:
+    """Collect the support set, fit the head, and write it to ``out``.
+
+    Raises:
+        CalibrationError: the source ended, or the time was up, before enough good windows came.
+        FewbeatsError: the source, the bundle or the file is not usable.
+    """
+    labels: RhythmLabels | None = None
+    if labelled:
+        record = record_of(address)
+        if record is None:
+            raise CalibrationError(
+                f"--labelled takes its labels from a record's annotations; {address!r} is no "
+                f"record. Leave it out to calibrate from the wearer's own normal rhythm."
+            )
+        labels = read_labels(record)
+    bundle = load_bundle(bundle_path)
+    support = SupportSet(bundle, shots, normals_only=labels is None)
+    console = Console(stderr=True, quiet=as_json)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+    async def collect() -> None:
+        preprocessor = Preprocessor(bundle.window)
+        wanted = {False: "normal windows"} | ({True: "VA windows"} if labels else {})
+        rows = {va: bar.add_task(text, total=shots, note="") for va, text in wanted.items()}
+        start_ns: int | None = None
+        source = open_source(address, speed=speed)
+        async with source, aclosing(aiter(source)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                start_ns = chunk.start_ns if start_ns is None else start_ns
+                offer_windows(support, preprocessor.feed(chunk), labels, start_ns)
+                refused = ", ".join(f"{n} x {why}" for why, n in support.refused.items())
+                for va, row in rows.items():
+                    note = f"refused: {refused}" if refused else ""
+                    bar.update(row, completed=shots - support.missing(va), note=note)
+                if support.complete:
+                    return
+                if timeout_s is not None and chunk.end_ns - start_ns > timeout_s * 1e9:
+                    return
+
+    with bar:
+        finished = run_until_stopped(collect())
+    if not finished and not support.complete:
+        raise KeyboardInterrupt
+    patient_head = support.fit({"source": address, "patient": patient})
+    patient_head.save(out)
+    if as_json:
+        typer.echo(json.dumps({"head": str(out), **patient_head.calibration}))
+        return
+    story = patient_head.calibration
+    typer.echo(
+        f"head written to {out}\n"
+        f"normal windows over the threshold: "
+        f"{story['normals_over_threshold_before']:.0%} before, "
+        f"{story['normals_over_threshold_after']:.0%} after; "
+        f"highest probability {story['highest_normal_probability']:.2f}\n"
+        f"watch with: fewbeats run --source {address} --head {out}"
+    )
+
+
+def offer_windows(
+    support: SupportSet, windows: Windows, labels: RhythmLabels | None, start_ns: int
+) -> NDArray[np.uint8]:
+    """Offer windows to a support set by their labels, or all as normal where there are none.
+
+    Args:
+        support: takes what it needs.
+        windows: in the order of time.
+        labels: the truth, of which the first sample lies at ``start_ns``.
+        start_ns: time of the stream's first sample.
+
+    Returns:
+        uint8 (windows,), the ``WindowLabel`` of each.
+    """
+    names = np.full(len(windows), int(WindowLabel.NON_VA), dtype=np.uint8)
+    if labels is not None:
+        start_s = (windows.start_ns - start_ns) / 1e9
+        names = label_windows(labels, start_s, windows.duration_ns / 1e9)
+    known = {int(WindowLabel.NON_VA): False, int(WindowLabel.VA): True}
+    for index, name in enumerate(names.tolist()):
+        support.offer(windows[index : index + 1], known.get(name))
+    return names

@@ -1,0 +1,115 @@
+"""``fewbeats run``: watch a source and say what is seen."""
+
+import json
+import time
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from fewbeats.cli.interrupt import run_until_stopped
+from fewbeats.cli.report import LossWatch, Report
+from fewbeats.cli.screen import Screen
+from fewbeats.device.bundle import NOTICE
+from fewbeats.device.detector import Alarm, EpisodeEnded
+from fewbeats.device.gateway import watch
+from fewbeats.device.head import PatientHead
+from fewbeats.device.monitor import CannotJudge, Event, JudgingAgain, Monitor
+from fewbeats.device.shipped import load_bundle
+from fewbeats.errors import FewbeatsError
+from fewbeats.firmware_bridge.source import open_source
+
+WARN_EVERY_S = 1.0
+
+
+def watch_source(
+    address: str,
+    bundle_path: Path | None,
+    head_path: Path | None,
+    speed: float | None,
+    duration_s: float | None,
+    as_json: bool,
+    as_events: bool,
+) -> None:
+    """Watch until the source ends, ``duration_s`` of signal is over, or a signal to stop.
+
+    Raises:
+        FewbeatsError: whatever keeps it from watching; what was seen is reported first.
+    """
+    bundle = load_bundle(bundle_path)
+    head = PatientHead.load(head_path).head if head_path else None
+    source = open_source(address, speed=speed)
+    report = Report(Monitor(bundle, head))
+    console = Console(quiet=as_json or as_events, highlight=False)
+    warnings = Console(stderr=True, highlight=False)
+
+    def tell(screen: Screen, events: list[Event]) -> None:
+        if as_events:
+            for event in events:
+                if line := _event_as_dict(report, event):
+                    typer.echo(json.dumps(line))
+        for text, style in report.take(events):
+            screen.log(text, style)
+
+    async def work(screen: Screen) -> None:
+        losses, warned_s = LossWatch(), 0.0
+        async with source, aclosing(watch(source, report.monitor)) as stream:
+            screen.log(f"watching {source.info.name} ({address}) with {bundle.name}")
+            async for chunk, events in stream:
+                tell(screen, events)
+                if chunk is not None:
+                    screen.show(chunk, {"state": report.status()})
+                if time.monotonic() - warned_s >= WARN_EVERY_S or chunk is None:
+                    warned_s = time.monotonic()
+                    if news := losses.news(source.stats):
+                        warnings.print(news, style="yellow")
+                watched_ns = report.monitor.end_ns - (report.monitor.start_ns or 0)
+                if duration_s is not None and chunk and watched_ns >= duration_s * 1e9:
+                    return
+
+    failure: FewbeatsError | None = None
+    with Screen(console) as screen:
+        screen.log(NOTICE, "dim")
+        try:
+            run_until_stopped(work(screen))
+        except FewbeatsError as error:
+            failure = error
+        tell(screen, report.monitor.finish())
+    content: dict[str, Any] = {
+        "source": address,
+        "bundle": {"name": bundle.name, "version": bundle.version},
+        "head": str(head_path) if head_path else None,
+        **report.as_dict(),
+        "stream": asdict(source.stats),
+        "error": str(failure) if failure else None,
+    }
+    if as_json:
+        typer.echo(json.dumps(content))
+    console.print(
+        f"{content['duration_s']:.0f} s watched, {content['judged_s']:.0f} s of them judged, "
+        f"{len(report.episodes)} episode{'' if len(report.episodes) == 1 else 's'} of VA."
+    )
+    if failure:
+        raise failure
+
+
+def _event_as_dict(report: Report, event: Event) -> dict[str, Any] | None:
+    """An event as a line for a script; single judgements are not reported."""
+    match event:
+        case Alarm(episode):
+            return {"event": "alarm", **report.episode_as_dict(episode)}
+        case EpisodeEnded(episode):
+            return {"event": "episode-ended", **report.episode_as_dict(episode)}
+        case CannotJudge(since_ns, at_ns, reason):
+            return {
+                "event": "cannot-judge",
+                "since_s": report.seconds(since_ns),
+                "announced_s": report.seconds(at_ns),
+                "reason": reason.value,
+            }
+        case JudgingAgain(at_ns):
+            return {"event": "judging-again", "at_s": report.seconds(at_ns)}
+    return None

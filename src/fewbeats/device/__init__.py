@@ -1,0 +1,1 @@
+"""What runs on the gateway: pre-processing, backbone, head, adaptation, detection."""

@@ -1,0 +1,109 @@
+"""Collecting a support set from a stream of windows, and fitting the head to it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbeats.device.adapt import adapt
+from fewbeats.device.bundle import Bundle
+from fewbeats.device.head import PatientHead
+from fewbeats.device.preprocess import Windows
+from fewbeats.device.quality import Quality
+from fewbeats.errors import CalibrationError
+
+
+@dataclass(slots=True)
+class SupportSet:
+    """The first K good windows of each class, none overlapping another.
+
+    Attributes:
+        bundle: whose backbone embeds them.
+        shots: K, windows a class.
+        normals_only: take no VA window; the bundle's prototypes stand in for that class.
+    """
+
+    bundle: Bundle
+    shots: int
+    normals_only: bool = True
+    refused: dict[str, int] = field(default_factory=dict)
+    """Windows that were offered and not taken, by reason."""
+    _embeddings: dict[bool, list[NDArray[np.float32]]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
+    _taken_to_ns: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
+
+    def __post_init__(self) -> None:
+        if self.shots < 1:
+            raise CalibrationError(f"A calibration needs at least 1 window, got {self.shots}.")
+
+    def missing(self, va: bool) -> int:
+        """How many windows of a class are still needed."""
+        if va and self.normals_only:
+            return 0
+        return self.shots - len(self._embeddings[va])
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is needed."""
+        return not (self.missing(False) or self.missing(True))
+
+    def offer(self, windows: Windows, va: bool | None) -> None:
+        """Take what is still needed of windows that share one label.
+
+        Args:
+            windows: in the order of time.
+            va: their class; None where it is not known, which is refused and counted.
+        """
+        for index in range(len(windows)):
+            quality = Quality(windows.quality[index])
+            start_ns = int(windows.start_ns[index])
+            if quality is not Quality.GOOD:
+                self._refuse(quality.reason)
+            elif va is None:
+                self._refuse("no single rhythm known for the whole window")
+            elif self.missing(va) > 0 and start_ns >= self._taken_to_ns[va]:
+                embedding = self.bundle.backbone.embed(windows.samples[index : index + 1])
+                self._embeddings[va].append(embedding[0])
+                self._taken_to_ns[va] = start_ns + windows.duration_ns
+
+    def fit(self, note: dict[str, Any] | None = None) -> PatientHead:
+        """Pre-fine-tune and fine-tune the bundle's head on the support set.
+
+        Args:
+            note: what else to keep with the head (operator, source, patient's code).
+
+        Raises:
+            CalibrationError: windows are missing.
+        """
+        if not self.complete:
+            raise CalibrationError(
+                f"The calibration still needs {self.missing(False)} normal and "
+                f"{self.missing(True)} VA windows of good signal"
+                + (f" (refused so far: {self.refused})" if self.refused else "")
+                + "; let it run longer or lower the number of shots."
+            )
+        normals = np.stack(self._embeddings[False])
+        arrhythmias = (
+            self.bundle.prototypes if self.normals_only else np.stack(self._embeddings[True])
+        )
+        embeddings = np.concatenate([normals, arrhythmias])
+        va = np.arange(len(embeddings)) >= len(normals)
+        head = adapt(self.bundle.start, embeddings, va, self.bundle.adapt)
+        before, after = self.bundle.start.probability(normals), head.probability(normals)
+        story = {
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "bundle": f"{self.bundle.name} {self.bundle.version}",
+            "shots": self.shots,
+            "va_side": "prototypes" if self.normals_only else "patient",
+            "refused": self.refused,
+            "normals_over_threshold_before": float((before >= self.bundle.start.threshold).mean()),
+            "normals_over_threshold_after": float((after >= head.threshold).mean()),
+            "highest_normal_probability": float(after.max()),
+        }
+        return PatientHead(head, story | (note or {}))
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -1,0 +1,1 @@
+"""From the bytes of a sensor to time-stamped microvolts."""

@@ -1,0 +1,1 @@
+"""Wire formats, one file each: pure, incremental, with an encoder beside each decoder."""

@@ -1,0 +1,1 @@
+"""Sensors that are not there: synthetic ECG, and virtual sensors that send it."""

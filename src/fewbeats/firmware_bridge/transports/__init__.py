@@ -1,0 +1,1 @@
+"""Ways that bytes and records arrive: serial ports, recordings."""
