@@ -47,7 +47,9 @@ class Head:
 
     def logits(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """Log-odds of VA, (n,), for embeddings (n, features)."""
-        return np.asarray(embeddings.astype(np.float64) @ self.weights + self.bias)
+        # Not a matrix product: its last bit may depend on how many windows come at once.
+        products = embeddings.astype(np.float64) * self.weights
+        return np.asarray(products.sum(axis=1) + self.bias)
 
     def probability(self, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
         """Probability of VA, (n,), for embeddings (n, features)."""

@@ -23,8 +23,8 @@ from fewbeats.firmware_bridge.codecs.wfdb_signals import FORMATS, SignalFormat
 LEFT_TO_WFDB = frozenset({8, 508, 516, 524})
 """Formats that the wfdb package reads for us: differences, and FLAC."""
 
-BLOCK_FRAMES = 1 << 16
-"""Frames decoded at a time, whatever the length asked for: it bounds the memory of a read."""
+BLOCK_SAMPLES = 1 << 17
+"""Samples decoded at a time, all leads together: it bounds the memory that a read takes."""
 
 MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "μv": 1.0, "mv": 1e3, "v": 1e6}
 """Units of a potential, in lower case, and what one of them is in microvolts."""
@@ -101,9 +101,7 @@ class Record:
         return self.start_ns + round(Fraction(sample * 10**9) / Fraction(self.rate_hz))
 
     def lead_number(self, lead: int | str | None) -> int:
-        """Number of the lead of that name or number; None is the first.
-
-        A number may also come as text, as addresses give it.
+        """Number of the lead of that name, or number (also as text); None is the first.
 
         Raises:
             RecordError: no such lead, or several of that name.
@@ -176,8 +174,9 @@ class Record:
             return
         # The lead's first sample is ``skew`` frames late; for its last ones there are no frames.
         stop = min(stop, self.length - signal.skew)
-        for first in range(start, stop, BLOCK_FRAMES):
-            last = min(first + BLOCK_FRAMES, stop)
+        frames = max(1, BLOCK_SAMPLES // sum(other.per_frame for other in self._signals))
+        for first in range(start, stop, frames):
+            last = min(first + frames, stop)
             physical = _physical(self._signals, number, first + signal.skew, last + signal.skew)
             yield first, physical * to_microvolts
 

@@ -45,7 +45,9 @@ def golden(name: str) -> dict[str, bytes]:
     return {key: bytes.fromhex(value) for key, value in rows}
 
 
-def counts_chunk(counts: list[int], resolution: Resolution, rate_hz: float, **rest: int) -> EcgChunk:
+def counts_chunk(
+    counts: list[int], resolution: Resolution, rate_hz: float, **rest: int
+) -> EcgChunk:
     """What a decoder has to make of these counts, computed the slow way."""
     samples = [
         np.nan if c == resolution.no_measurement else c * resolution.scale_pv / 1e6 for c in counts

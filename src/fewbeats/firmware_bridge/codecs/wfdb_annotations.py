@@ -135,7 +135,7 @@ def _entries(data: bytes) -> list[_Entry]:
         raise RecordError(
             f"its {len(data)} bytes end at annotation {len(entries)} without an end mark."
         ) from None
-    if any(words[at:]):
+    if any(data[2 * at :]):
         raise RecordError(f"it goes on after its end mark in word {at}.")
     return [entry for entry in entries if entry.code != NOT_AN_ANNOTATION]
 

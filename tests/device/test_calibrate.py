@@ -1,0 +1,60 @@
+"""Collecting a support set and fitting the head to it."""
+
+import numpy as np
+import pytest
+
+from fewbeats.device.bundle import Bundle
+from fewbeats.device.calibrate import SupportSet
+from fewbeats.device.preprocess import Windows, WindowSpec, windows_of
+from fewbeats.errors import CalibrationError
+
+SPEC = WindowSpec()
+
+
+def windows(seed: int, seconds: int = 60) -> Windows:
+    samples = np.random.default_rng(seed).normal(0, 60, 250 * seconds).cumsum()
+    return windows_of(samples, 250.0, SPEC)
+
+
+def test_support_windows_do_not_overlap(tiny_bundle: Bundle) -> None:
+    support = SupportSet(tiny_bundle, 5)
+    offered = windows(0, 12)  # ten windows, one a second
+    for index in range(len(offered)):
+        support.offer(offered[index : index + 1], va=False)
+        if support.complete:
+            break
+    assert support.complete and index == 8  # every second one
+
+
+def test_normals_only_uses_the_prototypes(tiny_bundle: Bundle) -> None:
+    support = SupportSet(tiny_bundle, 3)
+    support.offer(windows(0), va=True)  # not asked for
+    assert support.missing(True) == 0 and support.missing(False) == 3
+    support.offer(windows(1), va=False)
+    fitted = support.fit({"operator": "x"})
+    assert fitted.calibration["va_side"] == "prototypes" and fitted.calibration["operator"] == "x"
+    assert fitted.head.backbone_sha256 == tiny_bundle.start.backbone_sha256
+    assert not np.array_equal(fitted.head.weights, tiny_bundle.start.weights)
+
+
+def test_both_classes(tiny_bundle: Bundle) -> None:
+    support = SupportSet(tiny_bundle, 4, normals_only=False)
+    support.offer(windows(0), va=False)
+    assert not support.complete and support.missing(True) == 4
+    support.offer(windows(1), va=True)
+    assert support.fit().calibration["va_side"] == "patient"
+
+
+def test_refusals_are_counted_by_reason(tiny_bundle: Bundle) -> None:
+    support = SupportSet(tiny_bundle, 2)
+    support.offer(windows_of(np.zeros(2500), 250.0, SPEC), va=False)
+    support.offer(windows(0, 4), va=None)
+    assert sum(support.refused.values()) == 8 + 2
+    assert any("flat" in reason for reason in support.refused)
+    with pytest.raises(CalibrationError, match="still needs 2 normal"):
+        support.fit()
+
+
+def test_no_shots_no_calibration(tiny_bundle: Bundle) -> None:
+    with pytest.raises(CalibrationError, match="at least 1"):
+        SupportSet(tiny_bundle, 0)
