@@ -31,6 +31,11 @@ TICK_S: Final = 1.0
 Boards that reset when a port is opened boot for a second or two and miss the first command; a
 sensor whose supply dipped waits for a new one.
 """
+LEFTOVER_S: Final = 0.1
+"""What arrives so soon after opening has waited in some buffer since nobody knows when.
+
+The first packet fixes the time of all later ones, so an old one must not be the first.
+"""
 INFO_WAIT_S: Final = 0.5
 """How long opening waits for a sensor to identify itself; one that only sends never does."""
 CONSUMER_TICKS: Final = 3
@@ -114,6 +119,8 @@ class SerialSource:
         self._port = _open_port(self._path, self._baud)
         try:
             self._loop = asyncio.get_running_loop()
+            await asyncio.sleep(LEFTOVER_S)
+            self._forget_leftovers()
             self._read_on()
             self._look()
             with contextlib.suppress(TimeoutError):
@@ -152,6 +159,13 @@ class SerialSource:
             if self._ended:
                 return
             await self._next_news()
+
+    def _forget_leftovers(self) -> None:
+        # An empty line ends this at once; one that was hung up says so again to the reader.
+        with contextlib.suppress(OSError):
+            for _ in range(32):
+                if not os.read(self._port.fileno(), READ_BYTES):
+                    return
 
     async def _next_news(self) -> None:
         self._news.clear()
