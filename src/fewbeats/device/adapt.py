@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from fewbeats.device.head import Head, sigmoid
 from fewbeats.errors import CalibrationError
 
+MOST_MOVE = 2.0
+"""How far, in log-odds, a calibration may move the operating point."""
+
 
 @dataclass(frozen=True, slots=True)
 class AdaptConfig:
@@ -25,14 +28,17 @@ class AdaptConfig:
         steps: steps of fine-tuning.
         step: step size of fine-tuning.
         pull: weight of the L2 term that ties the head to its meta-learned start.
+        follow: how much of the way the operating point follows the middle between the two
+            classes' scores, in log-odds.
     """
 
-    rounds: int = 5
-    inner_step: float = 0.1
-    outer_step: float = 0.1
-    steps: int = 50
-    step: float = 0.1
-    pull: float = 0.05
+    rounds: int = 3
+    inner_step: float = 0.5
+    outer_step: float = 0.5
+    steps: int = 6
+    step: float = 0.5
+    pull: float = 0.1
+    follow: float = 0.5
 
     def as_dict(self) -> dict[str, float]:
         """The plain numbers, for a manifest."""
@@ -76,7 +82,27 @@ def adapt(
     anchor = np.append(start.weights, start.bias)
     for _ in range(config.steps):
         w = w - config.step * (gradient(w, x1, y, share) + config.pull * (w - anchor))
-    return replace(start, weights=w[:-1], bias=float(w[-1]))
+    scores = x1 @ w
+    return replace(
+        start,
+        weights=w[:-1],
+        bias=float(w[-1]),
+        threshold=_threshold(start.threshold, scores, va, config.follow),
+    )
+
+
+def _threshold(
+    start: float, scores: NDArray[np.float64], va: NDArray[np.bool_], follow: float
+) -> float:
+    """The start's operating point, moved toward the middle between the patient's own classes.
+
+    Twenty scores are too few to set a threshold by, and enough to see that all of them lie
+    high or low. The move is bounded: no calibration may put VA out of reach.
+    """
+    middle = (scores[va].mean() + scores[~va].mean()) / 2
+    move = np.clip(follow * middle, -MOST_MOVE, MOST_MOVE)
+    log_odds = np.log(start) - np.log1p(-start) + move
+    return float(sigmoid(np.asarray(log_odds)))
 
 
 def gradient(

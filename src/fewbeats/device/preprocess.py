@@ -126,6 +126,14 @@ class Preprocessor:
         self.segment = -1
         """Number of the current segment, from 0; -1 before the first valid sample."""
         self._basis = _baseline_basis(spec)
+        self._none = Windows(
+            np.empty((0, 1, spec.samples), dtype=np.float32),
+            np.empty(0, dtype=np.int64),
+            np.empty(0, dtype=np.int64),
+            np.empty(0, dtype=np.uint8),
+            np.empty(0, dtype=np.float32),
+            self._duration_ns,
+        )
         self._resampler: Resampler | None = None
         self._rate_hz = 0.0
         self._previous: EcgChunk | None = None
@@ -162,7 +170,7 @@ class Preprocessor:
             self._append(chunk, start, stop)
             self._open = stop == len(chunk)
             ready.append(self._take(self._resampler))
-        return _joined(ready) if ready else self._none()
+        return _joined(ready) if ready else self._none
 
     def _reset(self) -> None:
         self._pieces: list[NDArray[np.float64]] = []
@@ -187,7 +195,7 @@ class Preprocessor:
             self._filtered_from = resampler.first
             self._set_wake(resampler, self._filtered_from + spec.samples)
         if self._inputs < self._wake:
-            return self._none()
+            return self._none
         inputs = np.concatenate(self._pieces)
         done = self._filtered_from + len(self._filtered)
         ready = resampler.ready(self._inputs)
@@ -251,16 +259,6 @@ class Preprocessor:
     @property
     def _duration_ns(self) -> int:
         return round(self.spec.window_s * 1e9)
-
-    def _none(self) -> Windows:
-        return Windows(
-            np.empty((0, 1, self.spec.samples), dtype=np.float32),
-            np.empty(0, dtype=np.int64),
-            np.empty(0, dtype=np.int64),
-            np.empty(0, dtype=np.uint8),
-            np.empty(0, dtype=np.float32),
-            self._duration_ns,
-        )
 
 
 def windows_of(samples_uv: NDArray[np.floating], rate_hz: float, spec: WindowSpec) -> Windows:

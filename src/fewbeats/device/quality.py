@@ -55,11 +55,12 @@ def assess(filtered: NDArray[np.float64], rms_uv: NDArray[np.float64]) -> NDArra
         uint8 (windows,), values of ``Quality``.
     """
     quality = np.full(len(filtered), int(Quality.GOOD), dtype=np.uint8)
-    median = np.median(filtered, axis=1, keepdims=True)
-    span = np.ptp(filtered, axis=1, keepdims=True)
     still = np.diff(filtered, axis=1) == 0
-    away = np.abs(filtered[:, 1:] - median) > 0.25 * span
-    quality[(still & away).mean(axis=1) > STUCK_FRACTION] = Quality.CLIPPED
+    for window in np.flatnonzero(still.mean(axis=1) > STUCK_FRACTION):
+        samples = filtered[window]
+        away = np.abs(samples[1:] - np.median(samples)) > 0.25 * np.ptp(samples)
+        if (still[window] & away).mean() > STUCK_FRACTION:
+            quality[window] = Quality.CLIPPED
     quality[rms_uv > IMPLAUSIBLE_UV] = Quality.IMPLAUSIBLE
     quality[rms_uv < FLAT_UV] = Quality.FLAT
     return quality

@@ -5,7 +5,7 @@ are named after both, "cudb/cu04". NumPy alone, so that a gateway can evaluate a
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -137,8 +137,7 @@ def load_subject(
         parts.append((windows, label_windows(labels, windows.start_ns / 1e9, spec.window_s)))
         if stretches:
             cuts.append(_cut(samples_uv, labels, spec))
-            for lead in range(1, len(record.leads)):
-                cuts.append(_cut(record.read(lead=lead), labels, spec))
+            cuts += [_cut(other_uv, labels, spec) for other_uv in _other_leads(record)]
     kept = [_judged(windows, names) for windows, names in parts]
     names = np.concatenate([names for _, names in parts])
     usable = np.concatenate([windows.usable for windows, _ in parts])
@@ -218,7 +217,21 @@ def sha256_of(subjects: Iterable[Subject]) -> str:
 
 def _labels(record: Record) -> RhythmLabels:
     annotations = read_annotations(record.path)
+    if annotations.rate_hz not in (None, record.rate_hz):
+        raise DataError(
+            f"The annotations of {record.name} count {annotations.rate_hz:g} samples a second, "
+            f"its signals {record.rate_hz:g}; convert one to the other's rate."
+        )
     return label_record(annotations, record.length, record.rate_hz, record.name)
+
+
+def _other_leads(record: Record) -> Iterator[NDArray[np.float32]]:
+    """Leads beside the first, as more training material; one that is no ECG is passed over."""
+    for lead in range(1, len(record.leads)):
+        try:
+            yield record.read(lead=lead)
+        except RecordError:
+            continue
 
 
 def _judged(windows: Windows, names: NDArray[np.uint8]) -> NDArray[np.bool_]:
