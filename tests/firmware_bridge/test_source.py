@@ -6,7 +6,7 @@ import pytest
 
 from fewbeats.errors import AddressError
 from fewbeats.firmware_bridge import source
-from fewbeats.firmware_bridge.source import open_source
+from fewbeats.firmware_bridge.source import open_source, record_of
 from fewbeats.firmware_bridge.transports import replay
 from fewbeats.firmware_bridge.transports.serial import SerialSource
 
@@ -79,6 +79,13 @@ def test_wrong_addresses_say_what_exists(address: str, says: str):
     with pytest.raises(AddressError) as caught:
         open_source(address)
     assert says in str(caught.value)
+
+
+def test_the_record_behind_an_address():
+    assert record_of("file:///a/cu01.hea?lead=0") == Path("/a/cu01.hea")
+    assert record_of("serial:///dev/ttyUSB0") is None
+    with pytest.raises(AddressError, match="file:PATH"):
+        record_of("cu01")
 
 
 def test_a_live_sensor_has_no_speed():

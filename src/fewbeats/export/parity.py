@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fewbeats.device.head import Head
 from fewbeats.errors import ParityError
-from fewbeats.training.metrics import auc
+from fewbeats.training.metrics import roc_auc
 
 MAX_AUC_LOSS = 0.002
 MIN_CORRELATION = 0.999
@@ -91,8 +91,8 @@ def compare(
         windows=len(va),
         correlation=float(np.corrcoef(fp32.ravel(), int8.ravel())[0, 1]),
         agreement=float(((logits >= edge) == (exported >= edge)).mean()),
-        auc_fp32=auc(logits, va),
-        auc_int8=auc(exported, va),
+        auc_fp32=roc_auc(logits, va),
+        auc_int8=roc_auc(exported, va),
         worst_window=int(difference.argmax()),
         worst_difference=float(difference.max()),
     )

@@ -63,8 +63,28 @@ def open_source(address: str, *, speed: float | None = None) -> Source:
         AddressError: an address that names no source, with what exists instead, or a speed that
             the source cannot have.
     """
+    scheme, path, query = _split(address)
+    if scheme == "serial":
+        return _open_serial(address, path, _options(address, query, ("codec", "baud")), speed)
+    return _open_file(address, path, _options(address, query, ("lead", "speed")), speed)
+
+
+def record_of(address: str) -> Path | None:
+    """The record behind an address, whose annotations tell the truth; None for a live sensor.
+
+    Raises:
+        AddressError: an address that names no source.
+    """
+    scheme, path, _ = _split(address)
+    return Path(path) if scheme == "file" else None
+
+
+def _split(address: str) -> tuple[str, str, str]:
+    """Scheme, path and query of an address, the first two known to be there."""
     scheme, colon, rest = address.partition(":")
     path, _, query = rest.partition("?")
+    if not colon or scheme not in ("serial", "file"):
+        raise AddressError(f"{address!r} is no address of a source. There is: {ADDRESSES}.")
     if path.startswith("//"):
         path = path.removeprefix("//")
         if not path.startswith("/"):
@@ -72,13 +92,9 @@ def open_source(address: str, *, speed: float | None = None) -> Source:
                 f"{address!r} names a host, {path.split('/')[0]!r}; a path on this machine begins "
                 f"with a third slash: {scheme}:///{path}."
             )
-    if not colon or scheme not in ("serial", "file"):
-        raise AddressError(f"{address!r} is no address of a source. There is: {ADDRESSES}.")
     if not path:
         raise AddressError(f"{address!r} names no path. There is: {ADDRESSES}.")
-    if scheme == "serial":
-        return _open_serial(address, path, _options(address, query, ("codec", "baud")), speed)
-    return _open_file(address, path, _options(address, query, ("lead", "speed")), speed)
+    return scheme, path, query
 
 
 def _open_serial(address: str, path: str, options: dict[str, str], speed: float | None) -> Source:

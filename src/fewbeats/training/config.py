@@ -203,21 +203,23 @@ def _part(name: str, values: object) -> object:
         wrong = sorted(set(values) - known) if isinstance(values, Mapping) else values
         raise DataError(f"The recipe's part [{name}] has {wrong}; known are {sorted(known)}.")
     defaults = cls()
-    kwargs = {}
-    for key, value in values.items():
-        kind = type(getattr(defaults, key))
-        if kind is tuple and isinstance(value, list | tuple):
-            good, value = all(type(item) is int for item in value), tuple(value)
-        elif kind is float:
-            good = isinstance(value, int | float) and not isinstance(value, bool)
-        else:
-            good = type(value) is kind
-        if not good:
-            raise DataError(f"The recipe's {name}.{key} = {value!r} is no {kind.__name__}.")
-        kwargs[key] = float(value) if kind is float else value
+    kwargs = {key: _value(name, key, values[key], getattr(defaults, key)) for key in values}
     try:
         return cls(**kwargs)
     except DataError:
         raise
     except FewbeatsError as error:
         raise DataError(f"The recipe's part [{name}] cannot be used: {error}") from error
+
+
+def _value(part: str, key: str, value: object, default: object) -> object:
+    """The value in the kind that the default has."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        if all(type(item) is int for item in value):
+            return tuple(value)
+    elif isinstance(default, float) and type(value) in (int, float):
+        return float(str(value))
+    elif type(value) is type(default):
+        return value
+    kind = "list of whole numbers" if isinstance(default, tuple) else type(default).__name__
+    raise DataError(f"The recipe's {part}.{key} = {value!r} is no {kind}.")

@@ -248,9 +248,7 @@ def _cut(samples_uv: NDArray[np.float32], labels: RhythmLabels, spec: WindowSpec
     other = np.flatnonzero(good & (names == WindowLabel.NON_VA))
     step = max(_OTHER_HOPS, -(-len(other) // _MOST_OTHER))
     chosen = np.sort(np.concatenate([va, other[::step]]))
-    return Stretches(
-        windows.samples[chosen, 0].astype(np.float16), names[chosen] == WindowLabel.VA
-    )
+    return Stretches(windows.samples[chosen, 0].astype(np.float16), names[chosen] == WindowLabel.VA)
 
 
 def _joined(cuts: list[Stretches]) -> Stretches:

@@ -35,6 +35,15 @@ FASTEST_KNOWN_RR_S = 60 / 180
 
 _FAST_RUN = 5  # RR intervals that are judged together
 
+_OTHER_RHYTHMS = frozenset(
+    {
+        *("AFIB", "AFL", "SVTA"),  # atrial fibrillation and flutter, supraventricular tachycardia
+        *("AB", "B", "BI", "T", "HGEA"),  # bigeminy, trigeminy, high-grade ectopy
+        *("BII", "NOD", "J", "SBR", "IVR", "VER"),  # block, slow and escape rhythms
+        *("P", "PM", "PREX"),  # paced, pre-excitation
+    }
+)
+
 _RHYTHMS = {
     "VT": Rhythm.VT,
     "VF": Rhythm.VF,
@@ -43,12 +52,7 @@ _RHYTHMS = {
     "ASYS": Rhythm.ASYSTOLE,
     "N": Rhythm.SINUS,
     "NSR": Rhythm.SINUS,
-} | dict.fromkeys(
-    # atrial fibrillation, flutter and bigeminy; bigeminy, trigeminy; blocks; escape rhythms;
-    # high-grade ectopy; pre-excitation; paced; bradycardia; supraventricular tachycardia
-    "AFIB AFL AB B T BI BII HGEA IVR VER NOD J PREX P PM SBR SVTA".split(),
-    Rhythm.OTHER,
-)
+} | dict.fromkeys(_OTHER_RHYTHMS, Rhythm.OTHER)
 """Rhythm strings that are known. An unknown one might be VA: it stays UNLABELLED."""
 
 _FAULTS: dict[str, tuple[tuple[float, float], ...]] = {

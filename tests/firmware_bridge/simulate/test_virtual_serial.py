@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewbeats.errors import PortBusyError
+from fewbeats.errors import PortBusyError, PortNotFoundError
 from fewbeats.firmware_bridge.codecs.fewbeats import FewbeatsDecoder
 from fewbeats.firmware_bridge.codecs.fewbeats_packets import (
     Command,
@@ -289,6 +289,24 @@ def test_a_link_replaces_no_file(tmp_path: Path):
     with pytest.raises(PortBusyError, match="no link"), VirtualSerialSensor([], link=link):
         pass
     assert link.read_text() == "precious"
+
+
+def test_a_link_into_nowhere_says_so(tmp_path: Path):
+    sensor = VirtualSerialSensor([], link=tmp_path / "nowhere" / "ecg")
+    with pytest.raises(PortNotFoundError, match="folder that exists"), sensor:
+        pass
+
+
+def test_a_sensor_takes_only_its_own_link_away(tmp_path: Path):
+    link = tmp_path / "ecg"
+    with VirtualSerialSensor([], link=link), VirtualSerialSensor([], link=link) as second:
+        terminal = link.readlink()
+        with VirtualSerialSensor([]):
+            pass
+        assert link.readlink() == terminal == second._terminal
+        link.unlink()
+        link.symlink_to("/dev/null")
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("wrong", [{"packet_samples": 0}, {"packet_samples": 256}, {"speed": -1}])

@@ -242,6 +242,19 @@ def test_start_is_repeated_until_ecg_comes_and_when_it_ceases(line: Line, quick:
     asyncio.run(scene())
 
 
+def test_a_sensor_that_never_listens_is_still_read(line: Line, quick: None):
+    async def scene() -> None:
+        async with SerialSource(line.port) as source:
+            with pytest.raises(BlockingIOError):
+                while True:
+                    os.write(source._port.fileno(), bytes(4096))
+            await asyncio.sleep(0.1)
+            line.send(packets(0))
+            assert (await anext(aiter(source))).sequence == 0
+
+    asyncio.run(scene())
+
+
 def test_silence_is_waited_out(line: Line, quick: None):
     async def scene() -> None:
         async with SerialSource(line.port) as source:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from fewbeats.errors import PortBusyError
+from fewbeats.errors import PortBusyError, PortNotFoundError
 from fewbeats.firmware_bridge.codecs.fewbeats import CommandDecoder
 from fewbeats.firmware_bridge.codecs.fewbeats_packets import (
     MAX_SAMPLES,
@@ -99,6 +99,7 @@ class VirtualSerialSensor:
         self._origin_s: float | None = None
         """Moment of the monotonic clock at which the stream was at zero; None while paused."""
         self._master = self._slave = -1
+        self._terminal = Path()
         self.port = Path()
         """The port to open: the link if there is one, else the pseudo-terminal itself."""
         self.dropped_packets = 0
@@ -109,20 +110,33 @@ class VirtualSerialSensor:
 
         Raises:
             PortBusyError: the link's path is taken by something that is no link.
+            PortNotFoundError: no link can be made there.
         """
         # The far end stays open here as well: readers may come and go, as on a real port.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
-        self.port = Path(os.ttyname(self._slave))
+        self.port = self._terminal = Path(os.ttyname(self._slave))
         if self._link is not None:
-            if self._link.exists() and not self._link.is_symlink():
+            try:
+                self._make_link(self._link)
+            except BaseException:
                 self._close()
-                raise PortBusyError(f"{self._link} exists and is no link; choose another path.")
-            self._link.unlink(missing_ok=True)
-            self._link.symlink_to(self.port)
+                raise
             self.port = self._link
         return self
+
+    def _make_link(self, link: Path) -> None:
+        if link.exists() and not link.is_symlink():
+            raise PortBusyError(f"{link} exists and is no link; choose another path.")
+        try:
+            link.unlink(missing_ok=True)
+            link.symlink_to(self._terminal)
+        except OSError as error:
+            raise PortNotFoundError(
+                f"No link can be made at {link}: {error.strerror}. Choose a path in a folder that "
+                f"exists and that you may write to."
+            ) from error
 
     def __exit__(
         self,
@@ -239,8 +253,9 @@ class VirtualSerialSensor:
         return int.from_bytes(count, sys.byteorder)
 
     def _close(self) -> None:
-        if self._link is not None and self._link.is_symlink():
-            self._link.unlink()
+        link = self._link
+        if link is not None and link.is_symlink() and link.readlink() == self._terminal:
+            link.unlink()
         for end in (self._master, self._slave):
             if end >= 0:
                 os.close(end)

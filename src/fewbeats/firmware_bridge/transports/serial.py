@@ -271,15 +271,17 @@ class SerialSource:
 
     def _send(self, data: bytes) -> None:
         try:
-            self._port.write(data)
-        except OSError as error:  # pyserial's own errors are OSErrors too
-            self._lose(f"it takes no commands: {error}")
+            os.write(self._port.fileno(), data)
+        except BlockingIOError:
+            return  # It does not listen, as a sensor may; the next tick says it again.
+        except OSError as error:
+            self._lose(error.strerror or str(error))
 
     def _close(self) -> None:
         """Stop the sensor and let go of the port, whatever happened before."""
         self._end()
         with contextlib.suppress(OSError):
-            self._port.write(self._codec.closing)
+            os.write(self._port.fileno(), self._codec.closing)
         self._port.close()
 
 
@@ -290,7 +292,7 @@ def _open_port(path: str, baud: int) -> Any:  # noqa: ANN401  (pyserial carries 
         raise MissingExtraError("serial", f"Reading {path}") from error
     try:
         # Exclusive: two readers of one line would each get half of the bytes.
-        return serial.Serial(path, baud, timeout=0, write_timeout=1.0, exclusive=True)
+        return serial.Serial(path, baud, timeout=0, exclusive=True)
     except serial.SerialException as error:
         raise _sentence(path, error) from error
     except ValueError as error:
