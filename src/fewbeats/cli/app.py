@@ -6,9 +6,8 @@ calibration; 8 the data; 9 the export; 130 interrupted.
 """
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,15 +24,7 @@ app = typer.Typer(
 )
 
 
-class Support(StrEnum):
-    """Where an evaluation takes its support windows from."""
-
-    RANDOM = "random"
-    FIRST = "first"
-    NORMALS = "normals"
-    NONE = "none"
-
-
+Support = Literal["random", "first", "normals", "none"]
 Bundle = Annotated[
     Path | None, typer.Option(help="Bundle to use. [default: the one that comes with fewbeats]")
 ]
@@ -174,14 +165,22 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="Recipe in TOML. [default: the built-in one]")
     ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, draws and folds.", min=0)] = 0,
+    hold_back: Annotated[
+        str | None,
+        typer.Option(
+            help="Subjects to keep out of training, with commas: vfdb/418,cudb/cu01. "
+            "[default: a fifth of them, drawn by the seed]"
+        ),
+    ] = None,
     folds: Annotated[
-        bool, typer.Option("--folds", help="Cross-validate instead: train and score every fold.")
+        bool, typer.Option("--folds", help="Cross-validate instead: train and score five folds.")
     ] = False,
 ) -> None:
     """Meta-train a backbone on folders of annotated records."""
     from fewbeats.cli.train import train_network
 
-    train_network(data, out, config, folds)
+    train_network(data, out, config, seed, hold_back, folds)
 
 
 @app.command()
@@ -202,7 +201,7 @@ def evaluate(
     bundle: Bundle = None,
     support: Annotated[
         Support, typer.Option(help="Which windows of each subject the head is fitted to.")
-    ] = Support.RANDOM,
+    ] = "random",
     shots: Annotated[int, typer.Option(help="Support windows a class.", min=1)] = 10,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file; - for stdout.")
@@ -211,7 +210,7 @@ def evaluate(
     """Score a bundle on every subject that it has never seen."""
     from fewbeats.cli.evaluate import evaluate_bundle
 
-    evaluate_bundle(data, bundle, support.value, shots, json_file)
+    evaluate_bundle(data, bundle, support, shots, json_file)
 
 
 def _version(wanted: bool) -> None:

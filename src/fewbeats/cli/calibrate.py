@@ -1,7 +1,6 @@
 """``fewbeats calibrate``: fit the head to a wearer."""
 
 import json
-from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,11 @@ from fewbeats.device.calibrate import SupportSet
 from fewbeats.device.preprocess import Preprocessor, Windows
 from fewbeats.device.shipped import load_bundle
 from fewbeats.errors import CalibrationError
+from fewbeats.firmware_bridge.records import open_record
 from fewbeats.firmware_bridge.rhythms import RhythmLabels
 from fewbeats.firmware_bridge.source import open_source, record_of
-from fewbeats.training.labels import WindowLabel, label_windows, read_labels
+from fewbeats.training.datasets import read_labels
+from fewbeats.training.labels import WindowLabel, label_windows
 
 
 def calibrate_head(
@@ -45,7 +46,7 @@ def calibrate_head(
                 f"--labelled takes its labels from a record's annotations; {address!r} is no "
                 f"record. Leave it out to calibrate from the wearer's own normal rhythm."
             )
-        labels = read_labels(record)
+        labels = read_labels(open_record(record))
     bundle = load_bundle(bundle_path)
     support = SupportSet(bundle, shots, normals_only=labels is None)
     console = Console(stderr=True, quiet=as_json)
@@ -63,8 +64,8 @@ def calibrate_head(
         rows = {va: bar.add_task(text, total=shots, note="") for va, text in wanted.items()}
         start_ns: int | None = None
         source = open_source(address, speed=speed)
-        async with source, aclosing(aiter(source)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
+        async with source:
+            async for chunk in source:
                 start_ns = chunk.start_ns if start_ns is None else start_ns
                 offer_windows(support, preprocessor.feed(chunk), labels, start_ns)
                 refused = ", ".join(f"{n} x {why}" for why, n in support.refused.items())

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from fewbeats.firmware_bridge.rhythms import Rhythm, RhythmLabels
 from fewbeats.firmware_bridge.simulate.scenario import DEMO_SCENARIO, Scenario
 from fewbeats.firmware_bridge.simulate.synthetic import synthetic_ecg
 from fewbeats.firmware_bridge.source import open_source
-from fewbeats.training.labels import read_labels
+from fewbeats.training.datasets import read_labels
 
 SENSOR_RATE_HZ = 250.0
 ENDS_WITHIN_S = 5.0
@@ -93,8 +93,8 @@ async def _watch(
 ) -> None:
     preprocessor = Preprocessor(window)
     start_ns: int | None = None
-    async with open_source(address) as source, aclosing(aiter(source)) as chunks:  # type: ignore[type-var]
-        async for chunk in chunks:
+    async with open_source(address) as source:
+        async for chunk in source:
             start_ns = chunk.start_ns if start_ns is None else start_ns
             windows = preprocessor.feed(chunk)
             for watch in watches:

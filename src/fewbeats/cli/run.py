@@ -56,7 +56,7 @@ def watch_source(
 
     async def work(screen: Screen) -> None:
         losses, warned_s = LossWatch(), 0.0
-        async with source, aclosing(watch(source, report.monitor)) as stream:
+        async with source, aclosing(watch(source, report.monitor, duration_s)) as stream:
             screen.log(f"watching {source.info.name} ({address}) with {bundle.name}")
             async for chunk, events in stream:
                 tell(screen, events)
@@ -66,9 +66,6 @@ def watch_source(
                     warned_s = time.monotonic()
                     if news := losses.news(source.stats):
                         warnings.print(news, style="yellow")
-                watched_ns = report.monitor.end_ns - (report.monitor.start_ns or 0)
-                if duration_s is not None and chunk and watched_ns >= duration_s * 1e9:
-                    return
 
     failure: FewbeatsError | None = None
     with Screen(console) as screen:

@@ -47,7 +47,7 @@ class Screen:
 
     def log(self, text: str, style: str = "") -> None:
         """Add a line that stays."""
-        self._console.print(Text(text, style=style))
+        self._console.print(Text(text, style=style), soft_wrap=True)
 
     def show(self, chunk: EcgChunk, status: Mapping[str, tuple[str, str]]) -> None:
         """Move the strip on and show the status lines: name -> (text, style)."""

@@ -1,6 +1,7 @@
 """``fewbeats simulate``: be a sensor on a virtual serial port."""
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -82,7 +83,7 @@ def simulate_sensor(
 
 def _stop_with_stdin(stop: threading.Event) -> None:
     """Whoever started this sensor is gone once its end of the pipe closes."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     stop.set()
 

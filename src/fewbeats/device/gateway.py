@@ -10,12 +10,13 @@ from fewbeats.firmware_bridge.source import Source
 
 
 async def watch(
-    source: Source, monitor: Monitor
+    source: Source, monitor: Monitor, duration_s: float | None = None
 ) -> AsyncGenerator[tuple[EcgChunk | None, list[Event]]]:
     """Feed a source's chunks to a monitor and give each with the events that it caused.
 
     A source that falls silent is noticed by the wall clock: then the chunk is None and the
-    events say that nothing can be judged. After the last chunk the monitor is finished.
+    events say that nothing can be judged. After the last chunk, or ``duration_s`` of signal,
+    the monitor is finished.
 
     Raises:
         SourceError: whatever the source raises when it is lost.
@@ -40,7 +41,16 @@ async def watch(
             finally:
                 pending = None
             arrived = time.monotonic()
+            over = False
+            if duration_s is not None:
+                begin_ns = chunk.start_ns if monitor.start_ns is None else monitor.start_ns
+                left_s = duration_s - (chunk.start_ns - begin_ns) / 1e9
+                over = left_s * chunk.rate_hz <= len(chunk)
+                chunk = chunk.part(0, max(0, round(left_s * chunk.rate_hz))) if over else chunk
             yield chunk, monitor.feed(chunk)
+            if over:
+                yield None, monitor.finish()
+                return
     finally:
         if pending is not None:
             pending.cancel()

@@ -48,7 +48,7 @@ def export_onnx(network: nn.Module, samples: int) -> bytes:
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
             raise ExportError(f"The network cannot be exported to ONNX: {error}") from error
-        return _bare(onnx.load(path)).SerializeToString(deterministic=True)
+        return bytes(_bare(onnx.load(path)).SerializeToString(deterministic=True))
 
 
 def _bare(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,6 +1,6 @@
 """The one value that crosses from the bridge into the device: time-stamped microvolts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,16 @@ class EcgChunk:
     def end_ns(self) -> int:
         """Time at which the sample after the last one is due, nanoseconds UTC."""
         return self.start_ns + round(len(self) * 1e9 / self.rate_hz)
+
+    def part(self, start: int, stop: int) -> "EcgChunk":
+        """Samples ``start`` to ``stop`` (excluded) as a chunk of their own, with its own time."""
+        start_ns = self.start_ns + round(start * 1e9 / self.rate_hz)
+        return replace(
+            self,
+            samples_uv=self.samples_uv[start:stop],
+            valid=self.valid[start:stop],
+            start_ns=start_ns,
+        )
 
     def follows(self, previous: "EcgChunk") -> bool:
         """Whether no sample lies, or may lie, unseen between ``previous`` and this chunk."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewbeats.device.adapt import AdaptConfig
+from fewbeats.device.detector import DetectorConfig
 from fewbeats.device.preprocess import WindowSpec
 from fewbeats.errors import DataError, FewbeatsError
 
@@ -125,7 +126,7 @@ class HeadConfig:
         prototypes: VA windows of training subjects that go with the network.
     """
 
-    operating_point: float = 1.5
+    operating_point: float = 1.0
     prototypes: int = 32
 
     def __post_init__(self) -> None:
@@ -143,6 +144,7 @@ class Recipe:
     meta: MetaConfig = field(default_factory=MetaConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and TOML hold them."""
@@ -156,6 +158,7 @@ _PARTS = {
     "meta": MetaConfig,
     "adapt": AdaptConfig,
     "head": HeadConfig,
+    "detector": DetectorConfig,
 }
 
 

@@ -110,6 +110,22 @@ def find_subjects(folder: Path) -> dict[str, tuple[Path, ...]]:
     return dict(sorted(subjects.items()))
 
 
+def read_labels(record: Record) -> RhythmLabels:
+    """The truth about a record, from the annotations beside it.
+
+    Raises:
+        RecordError: they are missing or damaged.
+        DataError: there is none, or they count in another rate than the signals.
+    """
+    annotations = read_annotations(record.path)
+    if annotations.rate_hz not in (None, record.rate_hz):
+        raise DataError(
+            f"The annotations of {record.name} count {annotations.rate_hz:g} samples a second, "
+            f"its signals {record.rate_hz:g}; convert one to the other's rate."
+        )
+    return label_record(annotations, record.length, record.rate_hz, record.name)
+
+
 def load_subject(
     name: str, headers: Iterable[Path], spec: WindowSpec, stretches: bool = False
 ) -> Subject:
@@ -131,7 +147,7 @@ def load_subject(
     cuts: list[Stretches] = []
     for header in headers:
         record = open_record(header)
-        labels = _labels(record)
+        labels = read_labels(record)
         samples_uv = record.read(lead=0)
         windows = windows_of(samples_uv, record.rate_hz, apart)
         parts.append((windows, label_windows(labels, windows.start_ns / 1e9, spec.window_s)))
@@ -213,16 +229,6 @@ def sha256_of(subjects: Iterable[Subject]) -> str:
         digest.update(np.ascontiguousarray(subject.windows).tobytes())
         digest.update(subject.va.tobytes())
     return digest.hexdigest()
-
-
-def _labels(record: Record) -> RhythmLabels:
-    annotations = read_annotations(record.path)
-    if annotations.rate_hz not in (None, record.rate_hz):
-        raise DataError(
-            f"The annotations of {record.name} count {annotations.rate_hz:g} samples a second, "
-            f"its signals {record.rate_hz:g}; convert one to the other's rate."
-        )
-    return label_record(annotations, record.length, record.rate_hz, record.name)
 
 
 def _other_leads(record: Record) -> Iterator[NDArray[np.float32]]:

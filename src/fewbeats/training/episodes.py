@@ -78,7 +78,8 @@ def score_episodes(
             rhythm = Rhythm(labels.rhythms[round(onset_s * labels.rate_hz)])
             delay_s = max(0.0, min(alarms) - onset_s) if alarms else None
             episodes.append(TrueEpisode(rhythm, onset_s, end_s, delay_s))
-    false_alarms, unscored = [], []
+    false_alarms: list[Reported] = []
+    unscored: list[Reported] = []
     for report in reported:
         touched = [onset_s for onset_s, end_s in truth if _touch(report, onset_s, end_s)]
         if any(onset_s >= from_s for onset_s in touched):

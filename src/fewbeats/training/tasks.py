@@ -157,4 +157,5 @@ class Augmenter:
         below = position.long().clamp(0, last - 1)
         part = position - below
         left, right = stretches.gather(1, below), stretches.gather(1, below + 1)
-        return torch.lerp(left, right, part)
+        windows: Tensor = torch.lerp(left, right, part)
+        return windows

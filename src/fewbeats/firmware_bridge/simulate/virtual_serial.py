@@ -272,12 +272,6 @@ def _packets_of(feeder: Iterable[EcgChunk], size: int) -> Iterator[EcgChunk]:
             sequence += 1
         previous = chunk
         for at in range(0, len(chunk), size):
-            start_ns = chunk.start_ns - first.start_ns + round(at * 1e9 / chunk.rate_hz)
-            yield replace(
-                chunk,
-                samples_uv=chunk.samples_uv[at : at + size],
-                valid=chunk.valid[at : at + size],
-                start_ns=start_ns,
-                sequence=sequence,
-            )
+            part = chunk.part(at, at + size)
+            yield replace(part, start_ns=part.start_ns - first.start_ns, sequence=sequence)
             sequence += 1

@@ -1,0 +1,35 @@
+"""The command line itself."""
+
+import typing
+
+import fewbeats.cli.app as app_module
+from fewbeats.errors import FewbeatsError
+from fewbeats.training.evaluate import Support
+
+
+def test_help_names_every_verb_and_says_what_this_is_not(fewbeats) -> None:
+    done = fewbeats("--help")
+    assert done.returncode == 0
+    for verb in ("demo", "run", "calibrate", "simulate", "train", "export", "evaluate"):
+        assert verb in done.stdout
+    assert "no medical device" in " ".join(done.stdout.split())
+
+
+def test_version(fewbeats) -> None:
+    assert "fewbeats 0." in fewbeats("--version").stdout
+
+
+def test_wrong_usage_is_exit_code_2(fewbeats) -> None:
+    assert fewbeats("run").returncode == 2
+    assert fewbeats("evaluate", "--data", ".", "--support", "wishful").returncode == 2
+
+
+def test_supports_are_those_of_the_evaluation() -> None:
+    assert set(typing.get_args(app_module.Support)) == {str(support) for support in Support}
+
+
+def test_every_error_has_an_exit_code_of_its_own_kind() -> None:
+    def family(cls: type[FewbeatsError]) -> list[type[FewbeatsError]]:
+        return [cls, *(c for sub in cls.__subclasses__() for c in family(sub))]
+
+    assert {cls.exit_code for cls in family(FewbeatsError)} == {1, 3, 4, 5, 6, 7, 8, 9}
