@@ -115,6 +115,11 @@ def test_beats_alone_are_sinus_rhythm_where_there_are_beats():
     assert at(labels, 50) is Rhythm.SINUS
 
 
+def test_a_marked_artefact_keeps_the_rhythm():
+    labels = labelled(*beats(0, 20), (22, "|"), (24, "|"), *beats(26, 100))
+    assert (labels.rhythms[:9900] == Rhythm.SINUS).all()
+
+
 def test_fast_beats_without_a_class_may_be_tachycardia():
     labels = labelled(*beats(0, 50), *beats(50, 60, every_s=0.28), *beats(60, 100))
     assert at(labels, 55) is Rhythm.UNLABELLED
@@ -192,9 +197,7 @@ def test_the_window_rule_against_its_words(rhythms, noise, start_s, rate_hz):
 
 def real(data_dir: Path, name: str) -> RhythmLabels:
     record = open_record(data_dir / name)
-    return label_record(
-        read_annotations(record.path), record.length, record.rate_hz, record.name
-    )
+    return label_record(read_annotations(record.path), record.length, record.rate_hz, record.name)
 
 
 def test_vfdb_418(data_dir):

@@ -98,9 +98,7 @@ def test_windows_are_standardised_as_on_the_device(made_subjects):
 
 
 def test_without_disturbance_a_window_is_a_piece_of_its_stretch():
-    recipe = replace(
-        SMALL, augment=AugmentConfig(stretch=0, flip=0, noise=0, wander=0, clip=0)
-    )
+    recipe = replace(SMALL, augment=AugmentConfig(stretch=0, flip=0, noise=0, wander=0, clip=0))
     from fewbeats.training.tasks import Augmenter
 
     augmenter = Augmenter(recipe.window, recipe.augment)

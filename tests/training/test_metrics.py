@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from fewbeats.errors import DataError
 from fewbeats.training.metrics import average_precision, f1_score, roc_auc, sensitivity, specificity
 
-scored = st.lists(
-    st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30
-).filter(lambda pairs: len({positive for _, positive in pairs}) == 2)
+scored = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30).filter(
+    lambda pairs: len({positive for _, positive in pairs}) == 2
+)
 
 
 def arrays(pairs):

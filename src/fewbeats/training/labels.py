@@ -13,6 +13,7 @@ do not settle is UNLABELLED: it is neither trained on nor scored.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +123,15 @@ def _paint_rhythm_changes(annotations: Annotations, labels: RhythmLabels) -> Non
 
 def _paint_beats(annotations: Annotations, labels: RhythmLabels, rhythm: Rhythm) -> None:
     """The rhythm is known where beats follow one another at a rate that is no tachycardia."""
-    is_beat = np.array([symbol in BEAT_SYMBOLS for symbol in annotations.symbols])
+    symbols = np.array(annotations.symbols)
+    is_beat = np.isin(symbols, list(BEAT_SYMBOLS))
+    # Who marked an artefact (|) saw the rhythm through it.
+    seen = annotations.samples[is_beat | (symbols == "|")]
+    for start, end in pairwise(seen.tolist()):
+        if end - start <= LONGEST_BEAT_GAP_S * labels.rate_hz:
+            labels.rhythms[start:end] = rhythm
     beats = annotations.samples[is_beat]
     intervals_s = np.diff(beats) / labels.rate_hz
-    for start, end, interval_s in zip(beats[:-1], beats[1:], intervals_s, strict=True):
-        if interval_s <= LONGEST_BEAT_GAP_S:
-            labels.rhythms[start:end] = rhythm
     if len(intervals_s) >= _FAST_RUN:
         mean_s = np.convolve(intervals_s, np.full(_FAST_RUN, 1 / _FAST_RUN), mode="valid")
         for first in np.flatnonzero(mean_s < FASTEST_KNOWN_RR_S):

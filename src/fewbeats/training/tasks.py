@@ -145,8 +145,9 @@ class Augmenter:
 
     def standardise(self, windows: Tensor) -> Tensor:
         """Baseline out, unit variance: what ``preprocess`` does, in floating point."""
-        flat = windows - (windows @ self._basis.T) @ self._basis
-        return flat / (flat.square().mean(dim=1, keepdim=True).sqrt() + 1e-6)
+        flat: Tensor = windows - (windows @ self._basis.T) @ self._basis
+        scale = flat.square().mean(dim=1, keepdim=True).sqrt() + 1e-6
+        return flat / scale
 
     def _warped(self, stretches: Tensor, pace: Tensor, place: Tensor) -> Tensor:
         """A window at a random place of each stretch, its time axis scaled."""
