@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewbeats.device.adapt import AdaptConfig, adapt, gradient
+from fewbeats.device.adapt import MOST_MOVE, AdaptConfig, adapt, gradient
 from fewbeats.device.head import Head
 from fewbeats.errors import CalibrationError
 
@@ -89,3 +89,21 @@ def test_a_missing_class_and_nonsense_are_refused() -> None:
     x[0, 0] = np.nan
     with pytest.raises(CalibrationError, match="not finite"):
         adapt(head, x, va, AdaptConfig())
+
+
+def test_the_operating_point_follows_the_patients_scores_within_bounds() -> None:
+    rng = np.random.default_rng(5)
+    va = np.arange(20) >= 10
+    x = np.where(va, 1.0, -1.0)[:, None] + rng.normal(size=(20, 1)) / 10
+    still = AdaptConfig(rounds=0, steps=0)
+
+    def log_odds(bias: float, config: AdaptConfig = still) -> float:
+        threshold = adapt(Head(np.array([3.0]), bias, 0.7, "b"), x, va, config).threshold
+        return float(np.log(threshold / (1 - threshold)))
+
+    start = np.log(0.7 / 0.3)
+    middle = 3 * (x[va].mean() + x[~va].mean()) / 2
+    assert np.isclose(log_odds(1.0), start + still.follow * (middle + 1.0))
+    assert np.isclose(log_odds(1.0, AdaptConfig(rounds=0, steps=0, follow=0.0)), start)
+    assert np.isclose(log_odds(50.0), start + MOST_MOVE)
+    assert np.isclose(log_odds(-50.0), start - MOST_MOVE)
