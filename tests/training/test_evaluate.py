@@ -1,5 +1,7 @@
 """The rules of scoring, on made subjects and a made model."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -117,3 +119,11 @@ def test_nobody_scored_is_an_error_that_says_why(make_subject, model):
 def test_impossible_protocols_are_refused():
     with pytest.raises(DataError, match="at least 1 shot"):
         Protocol(shots=0)
+
+
+def test_scoring_runs_where_torch_is_not_installed():
+    code = (
+        "import sys; import fewbeats.training.evaluate, fewbeats.training.datasets;"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'scipy', 'wfdb', 'onnx')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

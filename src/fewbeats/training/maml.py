@@ -136,7 +136,8 @@ class MetaTrainer:
         ones = torch.ones(len(embeddings), 1)
         split = torch.split(torch.cat([embeddings, ones], dim=1), [len(row) for row in rows])
         normals, va, prototypes, others_va = (
-            piece.reshape(*part.shape[:-1], piece.shape[-1]) for piece, part in zip(split, parts, strict=True)
+            piece.reshape(*part.shape[:-1], piece.shape[-1])
+            for piece, part in zip(split, parts, strict=True)
         )
         return normals, va, prototypes, others_va
 
