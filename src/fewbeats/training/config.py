@@ -30,7 +30,7 @@ class NetworkConfig:
         dropout: share of pooled channels left out in training.
     """
 
-    channels: tuple[int, ...] = (16, 32, 64)
+    channels: tuple[int, ...] = (32, 64, 128)
     kernels: tuple[int, ...] = (15, 9, 9)
     strides: tuple[int, ...] = (3, 3, 3)
     features: int = 32

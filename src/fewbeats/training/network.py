@@ -1,8 +1,8 @@
-"""The backbone: a small convolutional network from one window to one embedding.
+"""The backbone: a depthwise-separable 1-D CNN from one window to one embedding.
 
 It is built of what folds and quantises without loss of rank: convolutions with BatchNorm and
-ReLU, a mean over time, one linear layer. Plain convolutions, not depthwise ones: at this size
-they take less time on every runtime that was tried, and less to train.
+ReLU, a mean over time, one linear layer. After the first convolution each one filters its
+channels one by one and then mixes them (Howard et al., MobileNets, arXiv 1704.04861, 2017).
 """
 
 import torch
@@ -21,11 +21,19 @@ class Backbone(nn.Module):
         for channels, kernel, stride in zip(
             config.channels, config.kernels, config.strides, strict=True
         ):
+            # One channel in: filtering and mixing are the same thing.
+            filters = channels if before == 1 else before
             layers += [
-                nn.Conv1d(before, channels, kernel, stride, kernel // 2, bias=False),
-                nn.BatchNorm1d(channels),
+                nn.Conv1d(before, filters, kernel, stride, kernel // 2, groups=before, bias=False),
+                nn.BatchNorm1d(filters),
                 nn.ReLU(),
             ]
+            if before > 1:
+                layers += [
+                    nn.Conv1d(before, channels, 1, bias=False),
+                    nn.BatchNorm1d(channels),
+                    nn.ReLU(),
+                ]
             before = channels
         self.convolutions = nn.Sequential(*layers)
         self.dropout = nn.Dropout(config.dropout)
