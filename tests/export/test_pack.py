@@ -9,15 +9,19 @@ import pytest
 from fewbeats.device.bundle import Bundle
 from fewbeats.errors import ExportError, ParityError
 from fewbeats.export import pack as pack_module
-from fewbeats.export.pack import golden_windows, pack
+from fewbeats.export.pack import Packed, golden_windows, pack
 from fewbeats.training.datasets import Subject
 from fewbeats.training.pretrain import Trained
 
 Subjects = dict[str, Subject]
 
 
-def test_a_bundle_that_proves_itself(trained: Trained, subjects: Subjects) -> None:
-    packed = pack(trained, subjects, "fewbeats train ...")
+@pytest.fixture(scope="module")
+def packed(trained: Trained, subjects: Subjects) -> Packed:
+    return pack(trained, subjects, "the command")
+
+
+def test_a_bundle_that_proves_itself(packed: Packed, trained: Trained, subjects: Subjects) -> None:
     bundle = Bundle.unpack(packed.bundle.pack())
     assert bundle.backbone.features == trained.recipe.network.features
     held_back = np.concatenate([subjects[name].windows for name in trained.validation])
@@ -28,8 +32,8 @@ def test_a_bundle_that_proves_itself(trained: Trained, subjects: Subjects) -> No
     assert bundle.prototypes.shape[1] == trained.recipe.network.features
 
 
-def test_the_card_says_who_was_seen_and_who_was_not(trained: Trained, subjects: Subjects) -> None:
-    card = pack(trained, subjects, "the command").bundle.card
+def test_the_card_says_who_was_seen_and_who_was_not(packed: Packed) -> None:
+    card = packed.bundle.card
     assert card["subjects"] == {
         "training": [f"made/{n}" for n in range(6)],
         "held_back": ["made/6", "made/7"],
@@ -39,12 +43,14 @@ def test_the_card_says_who_was_seen_and_who_was_not(trained: Trained, subjects: 
     assert "no medical device" in card["intended_use"]
 
 
-def test_the_same_training_gives_the_same_bytes(trained: Trained, subjects: Subjects) -> None:
-    assert pack(trained, subjects, "x").bundle.pack() == pack(trained, subjects, "x").bundle.pack()
+def test_the_same_training_gives_the_same_bytes(
+    packed: Packed, trained: Trained, subjects: Subjects
+) -> None:
+    assert pack(trained, subjects, "the command").bundle.pack() == packed.bundle.pack()
 
 
-def test_nothing_of_this_machine_is_in_a_bundle(trained: Trained, subjects: Subjects) -> None:
-    data = pack(trained, subjects, "x").bundle.pack()
+def test_nothing_of_this_machine_is_in_a_bundle(packed: Packed) -> None:
+    data = packed.bundle.pack()
     assert not re.search(rb"site-packages|/home/|/src/|\.py\b", data)
 
 

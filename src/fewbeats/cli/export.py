@@ -1,5 +1,6 @@
-"""``fewbeats export``: from a finished training to a bundle."""
+"""``fewbeats export``: from a finished training to a bundle, and its card for people."""
 
+import json
 from pathlib import Path
 
 import typer
@@ -32,6 +33,8 @@ def export_bundle(run_folder: Path, data: Path, out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         packed.bundle.save(out)
+        card = json.dumps(packed.bundle.card, indent=1) + "\n"
+        out.with_suffix(".card.json").write_text(card, encoding="utf-8")
     except OSError as error:
         raise ExportError(f"Cannot write {out}: {error.strerror}.") from error
     parity = packed.parity

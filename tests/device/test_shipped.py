@@ -1,0 +1,64 @@
+"""The bundle that comes with fewbeats, and the card beside it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fewbeats.device.bundle import Bundle
+from fewbeats.device.monitor import Monitor
+from fewbeats.device.shipped import SHIPPED, load_bundle
+from fewbeats.firmware_bridge.samples import chunk_of
+from fewbeats.firmware_bridge.simulate.scenario import Scenario
+from fewbeats.firmware_bridge.simulate.synthetic import synthetic_ecg
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle()
+
+
+def test_it_is_small_and_proves_itself(bundle: Bundle) -> None:
+    assert SHIPPED.stat().st_size < 200_000 and len(bundle.model) < 100_000
+    assert bundle.backbone.embed(bundle.golden_windows).shape == bundle.golden_embeddings.shape
+    assert bundle.pack() == SHIPPED.read_bytes()
+
+
+def test_its_card_says_how_it_was_made(bundle: Bundle) -> None:
+    card = bundle.card
+    assert card == json.loads(SHIPPED.with_suffix(".card.json").read_text(encoding="utf-8"))
+    assert "fewbeats train" in card["made_by"]["command"] and card["made_by"]["seed"] == 0
+    subjects = card["subjects"]
+    assert not set(subjects["training"]) & set(subjects["held_back"])
+    assert all("ODC-By" in licence for licence in card["data"]["databases"].values())
+    assert set(card["metrics_held_back_int8"]) == {"none", "normals", "first", "random"}
+    scored = set(card["metrics_held_back_int8"]["random"]["subjects"])
+    assert scored and scored <= set(subjects["held_back"])
+
+
+def test_embeddings_do_not_depend_on_the_batch(bundle: Bundle) -> None:
+    windows = np.repeat(bundle.golden_windows, 5, axis=0)
+    together = bundle.backbone.embed(windows)
+    apart = np.concatenate([bundle.backbone.embed(w[None]) for w in windows])
+    np.testing.assert_array_equal(together, apart)
+
+
+@pytest.mark.parametrize("size", [1, 33, 250, 100_000])
+def test_decisions_do_not_depend_on_the_chunks(bundle: Bundle, size: int) -> None:
+    ecg = synthetic_ecg(Scenario.parse("sinus:12,vf:12,sinus+leadoff:3,sinus:9"), seed=4)
+    whole = Monitor(bundle).feed(chunk_of(ecg.samples_uv, 250.0))
+    monitor, events = Monitor(bundle), []
+    for number, start in enumerate(range(0, len(ecg), size)):
+        piece = ecg.samples_uv[start : start + size]
+        events += monitor.feed(chunk_of(piece, 250.0, start * 4_000_000, number))
+    assert events == whole
+
+
+@pytest.mark.parametrize("gain", [-1.0, 0.5, 2.0])
+def test_gain_and_polarity_do_not_hide_fibrillation(bundle: Bundle, gain: float) -> None:
+    ecg = synthetic_ecg(Scenario.parse("sinus:30,vf:20,sinus:20"), seed=11)
+    events = Monitor(bundle).feed(chunk_of(ecg.samples_uv * gain, 250.0))
+    assert [type(e).__name__ for e in events if not hasattr(e, "over")][:2] == [
+        "Alarm",
+        "EpisodeEnded",
+    ]
