@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -65,8 +66,12 @@ def test_the_golden_windows_guard_the_backbone(tiny_bundle: Bundle) -> None:
 
 
 def test_a_backbone_of_another_shape_is_refused(tiny_bundle: Bundle) -> None:
-    head = replace(tiny_bundle.start, weights=np.zeros(5))
-    wrong = replace(tiny_bundle, start=head)
+    wrong = replace(
+        tiny_bundle,
+        start=replace(tiny_bundle.start, weights=np.zeros(5)),
+        prototypes=np.zeros((3, 5), dtype=np.float32),
+        golden_embeddings=np.zeros((2, 5), dtype=np.float32),
+    )
     with pytest.raises(BundleError, match="4 features"):
         _ = wrong.backbone
 
@@ -94,7 +99,14 @@ def test_a_foreign_device_class_and_a_newer_format_are_refused(tiny_bundle: Bund
         {"parts": 3},
         {"window": {"rate_hz": 125, "surprise": 1}},
         {"window": {"window_s": 0.0001}},
+        {"window": {"window_s": float("inf")}},
+        {"window": {"rate_hz": 125.0}},
+        {"window": {"hop_s": 4.0}},
         {"adapt": None},
+        {"adapt": {"rounds": 10**9}},
+        {"adapt": {"step": float("nan")}},
+        {"detector": {"confirm": 3.0}},
+        {"detector": {"confirm": 10**6, "among": 10**6}},
         {"card": 7},
     ],
 )
@@ -105,12 +117,54 @@ def test_a_manifest_that_makes_no_sense_is_refused(
         Bundle.unpack(resealed(tiny_bundle.pack(), change))
 
 
+def test_a_bundle_that_proves_nothing_is_refused(tiny_bundle: Bundle) -> None:
+    empty = {
+        "golden_windows": tiny_bundle.golden_windows[:0],
+        "golden_embeddings": tiny_bundle.golden_embeddings[:0],
+    }
+    with pytest.raises(BundleError, match="at least one row"):
+        replace(tiny_bundle, **empty)
+    with pytest.raises(BundleError, match="finite"):
+        replace(tiny_bundle, prototypes=np.full((3, 4), np.nan, dtype=np.float32))
+    with pytest.raises(BundleError, match="shape"):
+        replace(tiny_bundle, golden_windows=tiny_bundle.golden_windows[:, :, 1:])
+
+
+def test_json_nested_without_end_is_refused(tiny_bundle: Bundle) -> None:
+    text = b"[" * 200_000
+    body = tiny_bundle.pack()[:12] + struct.pack("<I", len(text)) + text
+    with pytest.raises(BundleError, match="no readable manifest"):
+        Bundle.unpack(body + hashlib.sha256(body).digest())
+
+
+def test_a_graph_without_a_fixed_size_is_refused(tiny_bundle: Bundle) -> None:
+    import onnx
+
+    graph = onnx.load_from_string(tiny_bundle.model)
+    graph.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "time"
+    with pytest.raises(BundleError, match="fixed window"):
+        _ = replace(tiny_bundle, model=graph.SerializeToString()).backbone
+
+
+def test_a_bundle_is_written_wholly_or_not_at_all(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.fewbeats"
+    path.write_bytes(b"the one before")
+    with pytest.raises(BundleError, match="no folder"):
+        tiny_bundle.save(tmp_path / "none" / "tiny.fewbeats")
+    assert path.read_bytes() == b"the one before"
+    tiny_bundle.save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.fewbeats"]
+
+
 def test_files_that_are_no_bundles(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="Cannot read"):
         Bundle.load(tmp_path / "none")
     (tmp_path / "text").write_text("hello, this is no bundle at all, only some text in a file\n")
     with pytest.raises(BundleError, match="no fewbeats bundle"):
         Bundle.load(tmp_path / "text")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BundleError, match="no ordinary file"):
+        Bundle.load(tmp_path / "pipe")
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(50_000_000)
     with pytest.raises(BundleError, match="larger"):

@@ -6,7 +6,10 @@ import pytest
 from fewbeats.device.bundle import Bundle
 from fewbeats.device.calibrate import SupportSet
 from fewbeats.device.preprocess import Windows, WindowSpec, windows_of
+from fewbeats.device.shipped import load_bundle
 from fewbeats.errors import CalibrationError
+from fewbeats.firmware_bridge.simulate.scenario import Scenario
+from fewbeats.firmware_bridge.simulate.synthetic import synthetic_ecg
 
 SPEC = WindowSpec()
 
@@ -31,6 +34,7 @@ def test_normals_only_uses_the_prototypes(tiny_bundle: Bundle) -> None:
     support.offer(windows(0), va=True)  # not asked for
     assert support.missing(True) == 0 and support.missing(False) == 3
     support.offer(windows(1), va=False)
+    support.confirmed = True
     fitted = support.fit({"operator": "x"})
     assert fitted.calibration["va_side"] == "prototypes" and fitted.calibration["operator"] == "x"
     assert fitted.head.backbone_sha256 == tiny_bundle.start.backbone_sha256
@@ -58,3 +62,23 @@ def test_refusals_are_counted_by_reason(tiny_bundle: Bundle) -> None:
 def test_no_shots_no_calibration(tiny_bundle: Bundle) -> None:
     with pytest.raises(CalibrationError, match="at least 1"):
         SupportSet(tiny_bundle, 0)
+
+
+def test_fibrillation_offered_as_normal_is_refused() -> None:
+    """A head fitted to it would call the patient's own VF normal, and never alarm."""
+    bundle = load_bundle()
+    for text, seed in (("vf:40", 1), ("vt:40", 2), ("vf:40", 3)):
+        ecg = synthetic_ecg(Scenario.parse(text), seed=seed)
+        support = SupportSet(bundle, 10)
+        support.offer(windows_of(ecg.samples_uv, 250.0, bundle.window), va=False)
+        with pytest.raises(CalibrationError, match="look like ventricular arrhythmia"):
+            support.fit()
+
+
+def test_sinus_rhythm_is_accepted() -> None:
+    bundle = load_bundle()
+    ecg = synthetic_ecg(Scenario.parse("sinus:40"), seed=1)
+    support = SupportSet(bundle, 10)
+    support.offer(windows_of(ecg.samples_uv, 250.0, bundle.window), va=False)
+    story = support.fit().calibration
+    assert story["va_over_threshold_after"] > 0.5 and not story["confirmed"]

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fewbeats.device import gateway
 from fewbeats.device.bundle import Bundle
-from fewbeats.device.gateway import watch
+from fewbeats.device.gateway import Lateness, watch
 from fewbeats.device.monitor import Blindness, CannotJudge, JudgingAgain, Monitor
 from fewbeats.errors import SourceLostError
 from fewbeats.firmware_bridge.samples import EcgChunk, SensorInfo, chunk_of
@@ -54,13 +54,49 @@ async def collect(source: StallingSource, monitor: Monitor) -> list[object]:
 def test_a_long_silence_makes_the_monitor_say_so(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "ANNOUNCE_AFTER_S", 0.05)
-    monkeypatch.setattr("fewbeats.device.monitor.ANNOUNCE_AFTER_S", 2.5)
+    for module in ("gateway", "monitor"):
+        monkeypatch.setattr(f"fewbeats.device.{module}.UNJUDGED_NS", 1_000_000_000)
     seen = asyncio.run(collect(StallingSource(2.5), Monitor(tiny_bundle)))
-    kinds = [type(event) for event in seen]
-    assert CannotJudge in kinds and JudgingAgain in kinds[kinds.index(CannotJudge) :]
-    blind = seen[kinds.index(CannotJudge)]
-    assert isinstance(blind, CannotJudge) and blind.reason is Blindness.NO_DATA
+    states = [event for event in seen if isinstance(event, CannotJudge | JudgingAgain)]
+    reasons = [event.reason for event in states if isinstance(event, CannotJudge)]
+    assert Blindness.NO_DATA in reasons and isinstance(states[-1], JudgingAgain)
+
+
+def test_lateness_is_the_growth_of_the_delay() -> None:
+    def late_s(arrivals: list[tuple[float, float]]) -> list[float]:
+        """(wall clock, signal's end) in seconds, to lateness."""
+        lateness = Lateness()
+        chunk = chunk_of(np.zeros(25), 250.0)
+        ends = ((w, replace(chunk, start_ns=round((e - 0.1) * 1e9))) for w, e in arrivals)
+        return [lateness.of(c, wall) / 1e9 for wall, c in ends]
+
+    steady = [(1000 + t + 0.3 * (t % 2), t) for t in range(60)]
+    assert max(late_s(steady)) < 0.5
+    trickle = [(1000 + 10 * t, t) for t in range(10)]
+    assert late_s(trickle)[1] > 4
+    accelerated = [(1000 + t / 20, t) for t in range(60)]
+    assert max(late_s(accelerated)) < 0.01
+    drifting = [(1000 + t * 1.0002, t) for t in range(0, 100_000, 10)]
+    assert max(late_s(drifting)) < 0.5
+    overloaded = [(1000 + 1.1 * t, t) for t in range(100)]
+    assert late_s(overloaded)[-1] > 9
+
+
+def test_data_that_trickle_in_are_told(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("gateway", "monitor"):
+        monkeypatch.setattr(f"fewbeats.device.{module}.UNJUDGED_NS", 300_000_000)
+
+    class Trickle(StallingSource):
+        async def __aiter__(self) -> AsyncIterator[EcgChunk]:
+            for number in range(10):
+                yield chunk_of(np.ones(5), 250.0, number * 20_000_000, number)
+                await asyncio.sleep(0.15)
+
+    seen = asyncio.run(collect(Trickle(0), Monitor(tiny_bundle)))
+    reasons = [event.reason for event in seen if isinstance(event, CannotJudge)]
+    assert Blindness.LATE in reasons
 
 
 def test_a_lost_source_is_an_error_and_is_closed(tiny_bundle: Bundle) -> None:

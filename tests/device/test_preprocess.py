@@ -163,6 +163,10 @@ def test_spec_refuses_fractions_of_a_sample_and_an_empty_band() -> None:
         WindowSpec(window_s=2.001)
     with pytest.raises(SignalError, match="band"):
         WindowSpec(low_hz=50, high_hz=40)
+    with pytest.raises(SignalError, match="overlap or touch"):
+        WindowSpec(window_s=2.0, hop_s=3.0)
+    with pytest.raises(SignalError, match="whole number"):
+        WindowSpec(window_s=float("inf"))
 
 
 def test_no_samples_no_windows() -> None:

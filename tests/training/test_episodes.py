@@ -58,3 +58,14 @@ def test_touching_ends_do_not_overlap() -> None:
 
 def test_no_va_and_no_report_is_perfect() -> None:
     assert score_episodes(labels((Rhythm.SINUS, 60)), []).perfect
+
+
+def test_an_alarm_that_never_ends_is_no_perfect_detector() -> None:
+    score = score_episodes(TRUTH, [Reported(31, 35, 95)])
+    assert score.missed == () and score.overlong == (Reported(31, 35, 95),)
+    assert not score.perfect
+
+
+def test_an_alarm_that_came_after_its_episode_finds_nothing() -> None:
+    score = score_episodes(TRUTH, [Reported(39, 44, 46), Reported(70.5, 74, 90)])
+    assert [e.onset_s for e in score.missed] == [30.0]

@@ -2,9 +2,12 @@
 
 Exit codes: 0 done; 1 the demo's verdict is bad, or fewbeats failed in a way it has no name for;
 2 wrong usage; 3 a missing extra; 4 the source; 5 the signal; 6 the bundle or the head; 7 the
-calibration; 8 the data; 9 the export; 130 interrupted.
+calibration; 8 the data; 9 the export; 130 work that was interrupted (run and simulate are ended
+by Ctrl-C, and end with 0).
 """
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -108,14 +111,24 @@ def calibrate(
     speed: Speed = None,
     patient: Annotated[str, typer.Option(help="A code to keep with the head; no name.")] = "",
     timeout_s: Annotated[
-        float | None, typer.Option("--timeout", help="Give up after so many seconds of signal.")
+        float | None, typer.Option("--timeout", help="Give up after so many seconds.")
     ] = None,
+    confirmed: Annotated[
+        bool,
+        typer.Option(
+            "--confirmed-normal",
+            help="Somebody who can tell has confirmed that the rhythm is no VA, whatever the "
+            "bundle makes of it.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit the head to a wearer from the first few good windows of a source."""
     from fewbeats.cli.calibrate import calibrate_head
 
-    calibrate_head(source, out, shots, labelled, bundle, speed, patient, timeout_s, as_json)
+    calibrate_head(
+        source, out, shots, labelled, bundle, speed, patient, timeout_s, confirmed, as_json
+    )
 
 
 @app.command()
@@ -123,7 +136,9 @@ def simulate(
     record: Record = None,
     scenario: Scenario = None,
     seed: Seed = 1,
-    rate_hz: Annotated[float, typer.Option("--rate", help="Samples a second.")] = 250.0,
+    rate_hz: Annotated[
+        float, typer.Option("--rate", help="Samples a second.", min=100, max=1000)
+    ] = 250.0,
     speed: Annotated[
         float, typer.Option(help="Times real time; 0: as fast as it is read.", min=0)
     ] = 1.0,
@@ -231,6 +246,8 @@ def _root(
 def main() -> None:
     """Run the command line; every expected failure is one sentence and its exit code."""
     try:
+        if sys.stdout is None:
+            raise OSError(None, "standard output is closed: nobody would see what is reported")
         app()
     except FewbeatsError as error:
         typer.echo(f"error: {error}", err=True)
@@ -238,3 +255,9 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
+    except OSError as error:
+        # The output's reader is gone, or its disk is full: nobody would see what is reported.
+        with contextlib.suppress(OSError):
+            typer.echo(f"error: {error.strerror or error}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again at its exit
+        sys.exit(1)

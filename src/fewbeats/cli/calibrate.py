@@ -1,6 +1,8 @@
 """``fewbeats calibrate``: fit the head to a wearer."""
 
 import json
+import time
+from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fewbeats.cli.interrupt import run_until_stopped
 from fewbeats.device.calibrate import SupportSet
+from fewbeats.device.files import check_writable
+from fewbeats.device.gateway import attend
+from fewbeats.device.monitor import UNJUDGED_NS
 from fewbeats.device.preprocess import Preprocessor, Windows
 from fewbeats.device.shipped import load_bundle
-from fewbeats.errors import CalibrationError
+from fewbeats.errors import CalibrationError, HeadError
 from fewbeats.firmware_bridge.records import open_record
 from fewbeats.firmware_bridge.rhythms import RhythmLabels
 from fewbeats.firmware_bridge.source import open_source, record_of
@@ -30,6 +35,7 @@ def calibrate_head(
     speed: float | None,
     patient: str,
     timeout_s: float | None,
+    confirmed: bool,
     as_json: bool,
 ) -> None:
     """Collect the support set, fit the head, and write it to ``out``.
@@ -38,6 +44,10 @@ def calibrate_head(
         CalibrationError: the source ended, or the time was up, before enough good windows came.
         FewbeatsError: the source, the bundle or the file is not usable.
     """
+    try:
+        check_writable(out)
+    except OSError as error:
+        raise HeadError(f"The head cannot be written to {out}: {error.strerror}.") from error
     labels: RhythmLabels | None = None
     if labelled:
         record = record_of(address)
@@ -48,7 +58,7 @@ def calibrate_head(
             )
         labels = read_labels(open_record(record))
     bundle = load_bundle(bundle_path)
-    support = SupportSet(bundle, shots, normals_only=labels is None)
+    support = SupportSet(bundle, shots, normals_only=labels is None, confirmed=confirmed)
     console = Console(stderr=True, quiet=as_json)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -63,18 +73,20 @@ def calibrate_head(
         wanted = {False: "normal windows"} | ({True: "VA windows"} if labels else {})
         rows = {va: bar.add_task(text, total=shots, note="") for va, text in wanted.items()}
         start_ns: int | None = None
-        source = open_source(address, speed=speed)
-        async with source:
-            async for chunk in source:
-                start_ns = chunk.start_ns if start_ns is None else start_ns
-                offer_windows(support, preprocessor.feed(chunk), labels, start_ns)
-                refused = ", ".join(f"{n} x {why}" for why, n in support.refused.items())
-                for va, row in rows.items():
+        begun_s = time.monotonic()
+        async with open_source(address, speed=speed) as source, aclosing(attend(source)) as news:
+            async for arrival in news:
+                chunk, passed_s = arrival.chunk, time.monotonic() - begun_s
+                note = "no data from the sensor" if arrival.late_ns > UNJUDGED_NS else ""
+                if chunk is not None:
+                    start_ns = chunk.start_ns if start_ns is None else start_ns
+                    passed_s = max(passed_s, (chunk.end_ns - start_ns) / 1e9)
+                    offer_windows(support, preprocessor.feed(chunk), labels, start_ns)
+                    refused = ", ".join(f"{n} x {why}" for why, n in support.refused.items())
                     note = f"refused: {refused}" if refused else ""
+                for va, row in rows.items():
                     bar.update(row, completed=shots - support.missing(va), note=note)
-                if support.complete:
-                    return
-                if timeout_s is not None and chunk.end_ns - start_ns > timeout_s * 1e9:
+                if support.complete or (timeout_s is not None and passed_s > timeout_s):
                     return
 
     with bar:

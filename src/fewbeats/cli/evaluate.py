@@ -1,6 +1,7 @@
 """``fewbeats evaluate``: what a bundle is worth on subjects it has never seen."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,10 +30,9 @@ def evaluate_bundle(
     with progress_bar("reading records") as report:
         dataset = load_dataset(data, bundle.window, progress=report)
     model = Model(backbone.embed, bundle.start, bundle.adapt, bundle.prototypes)
-    trained_on = bundle.card.get("subjects", {}).get("training", [])
     protocol = Protocol(Support(support), shots)
     with progress_bar("scoring subjects") as report:
-        result = evaluate(dataset.subjects, model, protocol, trained_on, report)
+        result = evaluate(dataset.subjects, model, protocol, bundle.trained_on, report)
     result.excluded.update(dataset.excluded)
     content = {
         **result.as_dict(),
@@ -73,6 +73,7 @@ def _print(console: Console, result: Evaluation) -> None:
         console.print(f"{len(alarms)} subjects without VA: {over} of {windows} windows over")
     reasons: dict[str, int] = {}
     for reason in result.excluded.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
+        kind = re.sub(r"\d+", "n", reason)
+        reasons[kind] = reasons.get(kind, 0) + 1
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
         console.print(f"not scored: {count} x {reason}", style="dim")

@@ -1,14 +1,18 @@
 """What was seen on a stream, as lines for people and as data for scripts."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from fewbeats.device.bundle import NOTICE
-from fewbeats.device.detector import Alarm, Episode, EpisodeEnded
+from fewbeats.device.detector import Alarm, Episode, EpisodeEnded, Reason
 from fewbeats.device.monitor import CannotJudge, Event, JudgingAgain, Monitor
 from fewbeats.firmware_bridge.stats import StreamStats
+
+MOST_KEPT = 10_000
+"""Episodes and states that a report keeps; a watch of months must not fill the memory."""
 
 
 @dataclass(slots=True)
@@ -24,8 +28,8 @@ class Report:
 
     monitor: Monitor
     origin_ns: int | None = None
-    episodes: list[Episode] = field(default_factory=list)
-    blind: list[CannotJudge] = field(default_factory=list)
+    episodes: deque[Episode] = field(default_factory=lambda: deque(maxlen=MOST_KEPT))
+    blind: deque[CannotJudge] = field(default_factory=lambda: deque(maxlen=MOST_KEPT))
     _open: Episode | None = None
 
     def seconds(self, time_ns: int) -> float:
@@ -51,14 +55,12 @@ class Report:
                     self._open = None
                     self.episodes.append(episode)
                     end_ns = episode.end_ns or episode.confirmed_ns
-                    yield (
-                        self._line(
-                            end_ns,
-                            f"episode over after {(end_ns - episode.onset_ns) / 1e9:.1f} s "
-                            f"({', '.join(episode.reasons)})",
-                        ),
-                        "yellow",
-                    )
+                    text = f"episode over after {(end_ns - episode.onset_ns) / 1e9:.1f} s"
+                    if Reason.STREAM_ENDED in episode.reasons:
+                        text = "the stream ended with the episode STILL GOING ON"
+                    elif Reason.SIGNAL_LOST in episode.reasons:
+                        text += "; the signal was lost within it"
+                    yield self._line(end_ns, text), "yellow"
                 case CannotJudge():
                     self.blind.append(event)
                     yield (
@@ -70,10 +72,12 @@ class Report:
 
     def status(self) -> tuple[str, str]:
         """The state of now, and its style."""
+        alarm = f"VA since {self.seconds(self._open.onset_ns):.1f} s" if self._open else ""
         if self.monitor.blind:
-            return f"cannot judge: {self.blind[-1].reason.sentence}", "bold magenta"
-        if self._open:
-            return f"VA since {self.seconds(self._open.onset_ns):.1f} s", "bold red"
+            blind = f"cannot judge: {self.monitor.blind.sentence}"
+            return (f"{alarm}; now {blind}", "bold red") if alarm else (blind, "bold magenta")
+        if alarm:
+            return alarm, "bold red"
         if self.monitor.windows_judged == 0:
             return "waiting for the first window", "dim"
         return "watching, no VA", "green"

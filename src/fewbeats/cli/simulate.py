@@ -1,6 +1,7 @@
 """``fewbeats simulate``: be a sensor on a virtual serial port."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from fewbeats.errors import AddressError, RecordError
+from fewbeats.errors import AddressError, RateError, RecordError
+from fewbeats.firmware_bridge.codecs.fewbeats_packets import MAX_SAMPLES
 from fewbeats.firmware_bridge.records import Record, open_record
 from fewbeats.firmware_bridge.samples import EcgChunk
 from fewbeats.firmware_bridge.simulate.line_faults import LineFaults
@@ -48,6 +50,8 @@ def simulate_sensor(
         record = open_record(record_path)
         feeder, name, rate_hz = record_chunks(record, once), record.name, record.rate_hz
     else:
+        if not math.isfinite(rate_hz):
+            raise RateError(f"A rate of {rate_hz} Hz means nothing; use one such as 250.")
         scenario = Scenario.parse(scenario_text) if scenario_text else DEMO_SCENARIO
         samples = max(1, round(rate_hz / PACKETS_A_SECOND))
         feeder = synthetic_chunks(scenario, samples, rate_hz, seed, loop=not once)
@@ -60,7 +64,7 @@ def simulate_sensor(
     sensor = VirtualSerialSensor(
         feeder,
         name=name,
-        packet_samples=max(1, round(rate_hz / PACKETS_A_SECOND)),
+        packet_samples=min(MAX_SAMPLES, max(1, round(rate_hz / PACKETS_A_SECOND))),
         speed=speed,
         autostart=autostart,
         link=link,

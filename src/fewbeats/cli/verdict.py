@@ -13,6 +13,7 @@ from fewbeats.cli.report import Report
 from fewbeats.device.calibrate import SupportSet
 from fewbeats.device.monitor import Monitor
 from fewbeats.device.preprocess import Windows
+from fewbeats.errors import CalibrationError
 from fewbeats.firmware_bridge.rhythms import RhythmLabels
 from fewbeats.firmware_bridge.samples import EcgChunk
 from fewbeats.training.episodes import EpisodeScore, Reported, TrueEpisode, score_episodes
@@ -59,6 +60,7 @@ class Verdict:
             "false_alarms": [
                 {"onset_s": r.onset_s, "end_s": r.end_s} for r in self.score.false_alarms
             ],
+            "overlong": [{"onset_s": r.onset_s, "end_s": r.end_s} for r in self.score.overlong],
             "not_scored": [{"onset_s": r.onset_s, "end_s": r.end_s} for r in self.score.unscored],
             "report": self.report,
         }
@@ -73,15 +75,23 @@ class Watch:
         self._labels = labels
         self._report: Report | None = None
         self._from_s = 0.0
+        self._refused = ""
 
     def feed(self, chunk: EcgChunk, windows: Windows, start_ns: int) -> Iterator[tuple[str, str]]:
         """Take a chunk and the windows it completed; give lines to show, with their styles."""
         if self._report is not None:
             yield from self._report.take(self._report.monitor.feed(chunk))
             return
+        if self._refused:
+            return
         offer_windows(self._support, windows, self._labels, start_ns)
         if self._support.complete:
-            head = self._support.fit().head
+            try:
+                head = self._support.fit().head
+            except CalibrationError as error:
+                self._refused = str(error)
+                yield f"not calibrated: {error}", "red"
+                return
             self._report = Report(Monitor(self._support.bundle, head), start_ns)
             self._from_s = (chunk.end_ns - start_ns) / 1e9
             yield f"{self._from_s:9.1f} s  calibrated; now watching", "cyan"
@@ -95,6 +105,8 @@ class Watch:
         """The state of now, and its style."""
         if self._report is not None:
             return self._report.status()
+        if self._refused:
+            return "not calibrated", "red"
         normals, arrhythmias = (self._support.missing(va) for va in (False, True))
         return f"calibrating: {normals} normal and {arrhythmias} VA windows to go", "cyan"
 
@@ -106,7 +118,7 @@ class Watch:
                 f"the stream ended with {missing[False]} normal and {missing[True]} VA windows "
                 f"still missing"
             )
-            return Verdict(self.name, None, 0.0, {}, wanting)
+            return Verdict(self.name, None, 0.0, {}, self._refused or wanting)
         reported = [
             Reported(
                 self._report.seconds(e.onset_ns),
@@ -147,6 +159,11 @@ def print_verdict(console: Console, verdicts: list[Verdict], good: bool) -> None
             f"{verdict.name}: {len(delays)} of {len(verdict.score.episodes)} episodes reported"
             f"{delay}, {len(verdict.score.false_alarms)} false alarms"
             + "".join(f" (at {r.onset_s:.1f} s)" for r in verdict.score.false_alarms)
+            + "".join(
+                f", one report from {r.onset_s:.1f} to {r.end_s:.1f} s goes on where there is no VA"
+                for r in verdict.score.overlong
+            )
+            + ("" if verdict.score.episodes else "; no VA was left to find")
         )
     if good:
         console.print("[bold green]Every planted VA was reported, and nothing else.[/]")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fewbeats.device.head import Head, sigmoid
 from fewbeats.errors import CalibrationError
 
+MOST_STEPS = 1000
 MOST_MOVE = 2.0
 """How far, in log-odds, a calibration may move the operating point."""
 
@@ -39,6 +40,15 @@ class AdaptConfig:
     step: float = 0.5
     pull: float = 0.1
     follow: float = 0.5
+
+    def __post_init__(self) -> None:
+        sizes = (self.inner_step, self.outer_step, self.step, self.pull, self.follow)
+        counts = (self.rounds, self.steps)
+        if not all(0 <= n <= MOST_STEPS for n in counts) or not all(0 <= v <= 10 for v in sizes):
+            raise CalibrationError(
+                f"Adaptation needs 0 to {MOST_STEPS} rounds and steps, and step sizes from 0 to "
+                f"10, got {self}."
+            )
 
     def as_dict(self) -> dict[str, float]:
         """The plain numbers, for a manifest."""

@@ -63,13 +63,27 @@ class OnnxBackbone:
                 f"A backbone takes one input and gives (n, features), this one takes "
                 f"{len(inputs)} and gives {[o.shape for o in outputs]}."
             )
+        samples, features = inputs[0].shape[-1], outputs[0].shape[-1]
+        if not (isinstance(samples, int) and isinstance(features, int)):
+            raise BundleError(
+                f"A backbone has a fixed window and embedding, this one has {inputs[0].shape} "
+                f"and {outputs[0].shape}."
+            )
         self._input = inputs[0].name
-        self.samples = int(inputs[0].shape[-1])
-        self.features = int(outputs[0].shape[-1])
+        self._errors = (states.Fail, states.InvalidArgument, states.RuntimeException)
+        self.samples = samples
+        self.features = features
 
     def embed(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings (n, features) of windows (n, 1, samples)."""
+        """Embeddings (n, features) of windows (n, 1, samples).
+
+        Raises:
+            BundleError: the network cannot be run.
+        """
         if len(windows) == 0:
             return np.empty((0, self.features), dtype=np.float32)
-        (embeddings,) = self._session.run(None, {self._input: windows})
+        try:
+            (embeddings,) = self._session.run(None, {self._input: windows})
+        except self._errors as error:
+            raise BundleError(f"ONNX Runtime cannot run the backbone: {error}") from error
         return np.asarray(embeddings, dtype=np.float32)

@@ -29,8 +29,10 @@ from numpy.typing import NDArray
 from fewbeats.device.adapt import AdaptConfig
 from fewbeats.device.backbone import OnnxBackbone
 from fewbeats.device.detector import DetectorConfig
+from fewbeats.device.files import write_atomically
 from fewbeats.device.head import Head
 from fewbeats.device.preprocess import WindowSpec
+from fewbeats.device.settings import settings_of
 from fewbeats.errors import BundleAlteredError, BundleError, FewbeatsError
 
 MAGIC = b"FEWBEATS"
@@ -75,6 +77,29 @@ class Bundle:
     adapt: AdaptConfig
     detector: DetectorConfig
     card: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        features, golden = len(self.start.weights), len(self.golden_windows)
+        shapes = {
+            "prototypes": (len(self.prototypes), features),
+            "golden_windows": (golden, 1, self.window.samples),
+            "golden_embeddings": (golden, features),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or not len(array) or not np.isfinite(array).all():
+                raise BundleError(
+                    f"Bundle {self.name}: {name} must be finite numbers of shape {shape}, at "
+                    f"least one row of them, and has shape {array.shape}."
+                )
+        if not isinstance(self.card, dict):
+            raise BundleError(f"Bundle {self.name}: its card is no table but {self.card!r}.")
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Subjects that took part in the training, as the card names them."""
+        subjects = self.card.get("subjects")
+        return tuple(subjects.get("training", ())) if isinstance(subjects, dict) else ()
 
     @cached_property
     def backbone(self) -> OnnxBackbone:
@@ -168,22 +193,29 @@ class Bundle:
                 prototypes=arrays["prototypes"],
                 golden_windows=arrays["golden_windows"],
                 golden_embeddings=arrays["golden_embeddings"],
-                window=WindowSpec(**manifest["window"]),
-                adapt=AdaptConfig(**manifest["adapt"]),
-                detector=DetectorConfig(**manifest["detector"]),
-                card=dict(manifest["card"]),
+                window=settings_of(WindowSpec, manifest["window"]),
+                adapt=settings_of(AdaptConfig, manifest["adapt"]),
+                detector=settings_of(DetectorConfig, manifest["detector"]),
+                card=manifest["card"],
             )
         except BundleError:
             raise
-        except (KeyError, TypeError, ValueError, IndexError, FewbeatsError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, FewbeatsError) as error:
             raise BundleError(
                 f"{origin} has a manifest that this fewbeats cannot read ({error}): update "
                 f"fewbeats, or pack the bundle again."
             ) from error
 
     def save(self, path: Path) -> None:
-        """Write the bundle to a file."""
-        path.write_bytes(self.pack())
+        """Write the bundle to a file, wholly or not at all.
+
+        Raises:
+            BundleError: it cannot be written.
+        """
+        try:
+            write_atomically(path, self.pack())
+        except OSError as error:
+            raise BundleError(f"Cannot write the bundle to {path}: {error.strerror}.") from error
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -193,6 +225,8 @@ class Bundle:
             BundleError: see ``unpack``; also a file that is missing or far too large.
         """
         try:
+            if path.exists() and not path.is_file():
+                raise BundleError(f"{path} is no bundle: it is no ordinary file at all.")
             if path.stat().st_size > MAX_BYTES:
                 raise BundleError(f"{path} is larger than a bundle may be ({MAX_BYTES} bytes).")
             data = path.read_bytes()
@@ -226,7 +260,7 @@ def _opened(data: bytes, origin: str) -> tuple[dict[str, Any], dict[str, bytes]]
         sound = offset == len(body) and all(
             hashlib.sha256(blobs[p["name"]]).hexdigest() == p["sha256"] for p in manifest["parts"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{origin} has no readable manifest ({error}).") from error
     if not sound:
         raise BundleError(f"{origin} holds parts other than its manifest says; pack it again.")

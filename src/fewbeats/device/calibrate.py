@@ -14,6 +14,11 @@ from fewbeats.device.preprocess import Windows
 from fewbeats.device.quality import Quality
 from fewbeats.errors import CalibrationError
 
+MOST_SUSPECT = 0.5
+"""Share of the normals that may look like VA to the bundle's own head."""
+LEAST_FOUND = 0.5
+"""Share of the support's VA that the fitted head must find."""
+
 
 @dataclass(slots=True)
 class SupportSet:
@@ -23,11 +28,14 @@ class SupportSet:
         bundle: whose backbone embeds them.
         shots: K, windows a class.
         normals_only: take no VA window; the bundle's prototypes stand in for that class.
+        confirmed: somebody who can tell has said that the normals are no VA. Without it normals
+            that the bundle's own head takes for VA are refused.
     """
 
     bundle: Bundle
     shots: int
     normals_only: bool = True
+    confirmed: bool = False
     refused: dict[str, int] = field(default_factory=dict)
     """Windows that were offered and not taken, by reason."""
     _embeddings: dict[bool, list[NDArray[np.float32]]] = field(
@@ -76,7 +84,8 @@ class SupportSet:
             note: what else to keep with the head (operator, source, patient's code).
 
         Raises:
-            CalibrationError: windows are missing.
+            CalibrationError: windows are missing, the normals look like VA, or the fitted head
+                would no longer find VA.
         """
         if not self.complete:
             raise CalibrationError(
@@ -91,16 +100,32 @@ class SupportSet:
         )
         embeddings = np.concatenate([normals, arrhythmias])
         va = np.arange(len(embeddings)) >= len(normals)
+        before = self.bundle.start.probability(normals) >= self.bundle.start.threshold
+        if self.normals_only and not self.confirmed and before.mean() > MOST_SUSPECT:
+            raise CalibrationError(
+                f"{before.mean():.0%} of the windows given as normal look like ventricular "
+                f"arrhythmia. Check the patient first; if the rhythm is confirmed to be normal "
+                f"for this patient, calibrate again and say so (--confirmed-normal)."
+            )
         head = adapt(self.bundle.start, embeddings, va, self.bundle.adapt)
-        before, after = self.bundle.start.probability(normals), head.probability(normals)
+        after = head.probability(normals)
+        found = float((head.probability(arrhythmias) >= head.threshold).mean())
+        if found < LEAST_FOUND:
+            raise CalibrationError(
+                f"The fitted head would find only {found:.0%} of the VA windows that it was "
+                f"fitted to: the two classes are too much alike. The old head stays; check the "
+                f"labels and the electrodes, then calibrate again."
+            )
         story = {
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "bundle": f"{self.bundle.name} {self.bundle.version}",
             "shots": self.shots,
             "va_side": "prototypes" if self.normals_only else "patient",
             "refused": self.refused,
-            "normals_over_threshold_before": float((before >= self.bundle.start.threshold).mean()),
+            "confirmed": self.confirmed,
+            "normals_over_threshold_before": float(before.mean()),
             "normals_over_threshold_after": float((after >= head.threshold).mean()),
+            "va_over_threshold_after": found,
             "highest_normal_probability": float(after.max()),
         }
         return PatientHead(head, story | (note or {}))

@@ -8,6 +8,10 @@ import numpy as np
 
 from fewbeats.errors import SignalError
 
+MOST = 30
+"""Windows of evidence; with more an alarm would come too late to be one."""
+MOST_HYSTERESIS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
@@ -29,10 +33,11 @@ class DetectorConfig:
     hysteresis: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (1 <= self.confirm <= self.among and self.release >= 1 and self.hysteresis >= 0):
+        counts = 1 <= self.confirm <= self.among <= MOST and 1 <= self.release <= MOST
+        if not (counts and 0 <= self.hysteresis <= MOST_HYSTERESIS):
             raise SignalError(
-                f"A detector needs 1 <= confirm <= among, release >= 1 and hysteresis >= 0, "
-                f"got {self}."
+                f"A detector needs 1 <= confirm <= among <= {MOST}, release from 1 to {MOST} and "
+                f"hysteresis from 0 to {MOST_HYSTERESIS:g}, got {self}."
             )
 
     def as_dict(self) -> dict[str, float]:
@@ -70,7 +75,8 @@ class Episode:
         onset_ns: middle of the first window over the threshold: its best estimate, since the
             window before was not yet half filled.
         confirmed_ns: end of the window that completed the evidence; the alarm was raised here.
-        end_ns: end of the last window over the release threshold; None while it lasts.
+        end_ns: end of the last window over the release threshold: of the last evidence. None
+            while it lasts.
         peak_probability: the highest of its windows.
         reasons: why it ended, and whether the signal broke within it.
         windows: the ones that led to its confirmation.

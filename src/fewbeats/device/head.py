@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewbeats.device.files import write_atomically
 from fewbeats.errors import HeadError, HeadMismatchError
 
 FORMAT = 1
@@ -90,18 +90,8 @@ class PatientHead:
             "calibration": self.calibration,
         }
         text = json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n"
-        partial = path.with_name(path.name + ".partial")
         try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_atomically(path, text.encode())
         except OSError as error:
             raise HeadError(f"Cannot write the head to {path}: {error.strerror}.") from error
 
@@ -113,12 +103,14 @@ class PatientHead:
             HeadError: no such file, not a head, of a newer format, or altered.
         """
         try:
+            if path.exists() and not path.is_file():
+                raise HeadError(f"{path} is no head file: it is no ordinary file at all.")
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise HeadError(f"{path} is no head file: it is larger than {MAX_FILE_BYTES} B.")
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise HeadError(f"Cannot read the head {path}: {error.strerror}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HeadError(f"{path} is no head file ({error}); calibrate again.") from error
         if not isinstance(content, dict) or "format" not in content:
             raise HeadError(f"{path} is no head file; calibrate again.")

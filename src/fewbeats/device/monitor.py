@@ -8,16 +8,20 @@ from fewbeats.device.detector import Alarm, Detector, EpisodeEnded, Judgement
 from fewbeats.device.head import Head
 from fewbeats.device.preprocess import Preprocessor, Windows
 from fewbeats.device.quality import Quality
-from fewbeats.firmware_bridge.samples import EcgChunk
+from fewbeats.firmware_bridge.samples import CONTIGUITY_TOLERANCE_NS, EcgChunk
 
-ANNOUNCE_AFTER_S = 4.0
-"""How long nothing may be judged before people are told. A window and its hop take 3 s."""
+UNJUDGED_NS = 4_000_000_000
+"""How long no window may be judged before people are told. A window and its hop take 3 s."""
+UNALARMABLE_NS = 9_000_000_000
+"""How long no alarm may have been possible, because the signal breaks before enough windows in
+a row confirm one. A single short break costs 6 s and is not worth a word."""
 
 
 class Blindness(StrEnum):
     """Why nothing can be judged."""
 
     NO_DATA = "no-data"
+    LATE = "late"
     LEAD_OFF = "lead-off"
     BROKEN_SIGNAL = "broken-signal"
     FLAT = "flat"
@@ -37,15 +41,22 @@ _BY_QUALITY = {
 }
 _SENTENCES = {
     Blindness.NO_DATA: "no data from the sensor: check its power and its connection",
+    Blindness.LATE: "data arrive later than they are measured: line or gateway overloaded",
     Blindness.LEAD_OFF: "lead off: an electrode has no contact",
-    Blindness.BROKEN_SIGNAL: "the signal keeps breaking off",
+    Blindness.BROKEN_SIGNAL: "the signal keeps breaking off before anything can be confirmed",
     **{blindness: quality.reason for quality, blindness in _BY_QUALITY.items()},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CannotJudge:
-    """Nothing has been judged for a while: silence does not mean that all is well."""
+    """Nothing could be judged, or confirmed, for a while: silence is no sign of health.
+
+    Attributes:
+        since_ns: end of what was judged last.
+        at_ns: when the patience with it ended.
+        reason: why; announced again when it changes.
+    """
 
     since_ns: int
     at_ns: int
@@ -54,7 +65,7 @@ class CannotJudge:
 
 @dataclass(frozen=True, slots=True)
 class JudgingAgain:
-    """The signal can be judged again."""
+    """Enough windows in a row have been judged for an alarm to be possible again."""
 
     at_ns: int
 
@@ -80,12 +91,15 @@ class Monitor:
         self.head.check_backbone(bundle.start.backbone_sha256)
         self._backbone = bundle.backbone
         self._hop_ns = round(bundle.window.hop_s * 1e9)
+        self._needed = bundle.detector.confirm
         self._preprocessor = Preprocessor(bundle.window)
         self._detector = Detector(bundle.detector, self.head.threshold)
         self._segment = 0
         self._last_quality = Quality.GOOD
-        self._blind = False
+        self._blind: Blindness | None = None
+        self._in_a_row = 0  # windows judged without a break
         self._judged_to_ns = 0
+        self._alarmable_to_ns = 0
         self.start_ns: int | None = None
         """Time of the stream's first sample."""
         self.end_ns = 0
@@ -97,8 +111,8 @@ class Monitor:
         """Windows that were complete, but not good enough to be judged."""
 
     @property
-    def blind(self) -> bool:
-        """Whether people have been told that nothing can be judged."""
+    def blind(self) -> Blindness | None:
+        """Why nothing can be judged, once people have been told so."""
         return self._blind
 
     @property
@@ -106,33 +120,47 @@ class Monitor:
         """Whether an episode goes on."""
         return self._detector.alarmed
 
-    def feed(self, chunk: EcgChunk) -> list[Event]:
+    def feed(self, chunk: EcgChunk, late_ns: int = 0) -> list[Event]:
         """Take a chunk; return what it gives rise to, in the order of time.
+
+        Args:
+            chunk: the next one.
+            late_ns: how much later than measured it arrived, beyond the usual.
 
         Raises:
             RateError: the chunk's rate cannot be taken.
+            BundleError: the backbone fails.
         """
         windows = self._preprocessor.feed(chunk)
         if self.start_ns is None:
-            self.start_ns = self._judged_to_ns = chunk.start_ns
-        events = self._judge(windows) if len(windows) else []
-        self.end_ns = max(self.end_ns, chunk.end_ns)
+            self.start_ns = chunk.start_ns
+            self._restart(chunk.start_ns)
+        elif chunk.start_ns < self.end_ns - CONTIGUITY_TOLERANCE_NS:
+            self._restart(chunk.start_ns)  # the clock fell back: nothing before it compares
+        late = late_ns > UNJUDGED_NS
+        events = self._judge(windows, late) if len(windows) else []
+        self.end_ns = chunk.end_ns
         reason = _BY_QUALITY.get(self._last_quality, Blindness.BROKEN_SIGNAL)
-        events += self._look(self.end_ns, Blindness.LEAD_OFF if chunk.lead_off else reason)
-        return events
+        if chunk.lead_off:
+            reason = Blindness.LEAD_OFF
+        return events + self._look(self.end_ns + late_ns, Blindness.LATE if late else reason)
 
-    def silence(self, at_ns: int) -> list[Event]:
-        """Nothing has arrived until ``at_ns``; returns what people must be told of it."""
-        if self.start_ns is None:
-            self.start_ns = self._judged_to_ns = at_ns - round(ANNOUNCE_AFTER_S * 1e9)
-        return self._look(at_ns, Blindness.NO_DATA)
+    def silence(self, quiet_ns: int) -> list[Event]:
+        """Nothing has arrived for ``quiet_ns``; returns what people must be told of it."""
+        if quiet_ns <= UNJUDGED_NS:
+            return []
+        return self._look(self.end_ns + quiet_ns, Blindness.NO_DATA)
 
     def finish(self) -> list[Event]:
         """The stream is over."""
         ended = self._detector.finish()
         return [ended] if ended else []
 
-    def _judge(self, windows: Windows) -> list[Event]:
+    def _restart(self, at_ns: int) -> None:
+        self._judged_to_ns = self._alarmable_to_ns = self.end_ns = at_ns
+        self._in_a_row = 0
+
+    def _judge(self, windows: Windows, late: bool) -> list[Event]:
         usable = windows.usable
         events: list[Event] = []
         probabilities = iter(
@@ -146,17 +174,21 @@ class Monitor:
             if segment != self._segment or self._last_quality is not Quality.GOOD:
                 self._detector.interrupt()
                 self._segment = segment
+                self._in_a_row = 0
             if self._last_quality is not Quality.GOOD:
                 self.windows_refused += 1
                 events += self._look(end_ns, _BY_QUALITY[self._last_quality])
                 continue
             events += self._look(end_ns, Blindness.BROKEN_SIGNAL)
             self.windows_judged += 1
-            self.judged_ns += min(end_ns - self._judged_to_ns, self._hop_ns)
+            self.judged_ns += min(max(end_ns - self._judged_to_ns, 0), self._hop_ns)
             self._judged_to_ns = end_ns
-            if self._blind:
-                self._blind = False
-                events.append(JudgingAgain(end_ns))
+            self._in_a_row += 1
+            if self._in_a_row >= self._needed:
+                self._alarmable_to_ns = end_ns
+                if self._blind and not late:
+                    self._blind = None
+                    events.append(JudgingAgain(end_ns))
             judgement, event = self._detector.judge(start_ns, end_ns, next(probabilities))
             events.append(judgement)
             if event:
@@ -164,8 +196,12 @@ class Monitor:
         return events
 
     def _look(self, at_ns: int, reason: Blindness) -> list[Event]:
-        """Announce, once, that nothing has been judged for too long."""
-        if self._blind or at_ns - self._judged_to_ns <= ANNOUNCE_AFTER_S * 1e9:
+        """Announce that nothing could be judged for too long, once for each reason."""
+        patience_ns = min(self._judged_to_ns + UNJUDGED_NS, self._alarmable_to_ns + UNALARMABLE_NS)
+        # A break of the signal is what every other reason ends with; it is no news.
+        known = self._blind is reason or (self._blind and reason is Blindness.BROKEN_SIGNAL)
+        if at_ns <= patience_ns or known:
             return []
-        self._blind = True
-        return [CannotJudge(self._judged_to_ns, at_ns, reason)]
+        told_ns = at_ns if self._blind else patience_ns
+        self._blind = reason
+        return [CannotJudge(self._judged_to_ns, told_ns, reason)]

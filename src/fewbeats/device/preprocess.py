@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from fewbeats.device.quality import Quality, assess
 from fewbeats.device.resample import Resampler
 from fewbeats.errors import SignalError
-from fewbeats.firmware_bridge.samples import EcgChunk, chunk_of
+from fewbeats.firmware_bridge.samples import CONTIGUITY_TOLERANCE_NS, EcgChunk, chunk_of
 
 COUNTS_PER_UV = 16
 LIMIT_UV = 1_000_000.0
 """Beyond one volt a sample is no ECG but a broken measurement: it counts as invalid."""
 FLOOR_UV = 10.0
 """Windows are scaled to unit variance, but never by more than one over this."""
+MAX_WINDOW_S = 30.0
+MAX_RATE_HZ = 1000
+CLOCK_TOLERANCE = 0.02
+"""How far a sensor's sampling may stray from the rate it declares."""
 _BASIS_SCALE = 2**20
 
 
@@ -49,11 +53,17 @@ class WindowSpec:
     def __post_init__(self) -> None:
         for name in ("window_s", "hop_s"):
             samples = getattr(self, name) * self.rate_hz
-            if samples < 1 or samples != int(samples):
+            if not 1 <= samples < np.inf or samples != int(samples):
                 raise SignalError(
                     f"{name} = {getattr(self, name)} is no whole number of samples at "
                     f"{self.rate_hz} Hz; choose a multiple of 1/{self.rate_hz} s."
                 )
+        if not (self.hop_s <= self.window_s <= MAX_WINDOW_S and self.rate_hz <= MAX_RATE_HZ):
+            raise SignalError(
+                f"Windows must overlap or touch, and have at most {MAX_WINDOW_S:g} s and "
+                f"{MAX_RATE_HZ} Hz; got a hop of {self.hop_s} s, {self.window_s} s and "
+                f"{self.rate_hz} Hz."
+            )
         if not 0 <= self.low_hz < self.high_hz < self.rate_hz / 2:
             raise SignalError(
                 f"A band of {self.low_hz}-{self.high_hz} Hz does not fit under half the rate, "
@@ -150,7 +160,9 @@ class Preprocessor:
             self._resampler = Resampler(chunk.rate_hz, self.spec.rate_hz, self.spec.high_hz)
             self._rate_hz = chunk.rate_hz
             self._open = False
-        if self._previous is not None and not chunk.follows(self._previous):
+        if self._previous is not None and not (
+            chunk.follows(self._previous) and self._on_time(chunk)
+        ):
             self._open = False
         self._previous = chunk
         with np.errstate(invalid="ignore"):
@@ -175,14 +187,29 @@ class Preprocessor:
     def _reset(self) -> None:
         self._pieces: list[NDArray[np.float64]] = []
         self._inputs = 0  # valid samples of the segment so far
+        self._begun_ns = 0  # time of the first of them
         self._base = 0  # index of the first input still kept
         self._anchors: deque[tuple[int, int]] = deque()  # (input index, its time in ns)
         self._filtered = np.empty(0)
         self._filtered_from = -1  # output index of _filtered[0]; -1: not started
         self._wake = 0  # inputs needed before the next window can be complete
 
+    def _on_time(self, chunk: EcgChunk) -> bool:
+        """Whether a chunk comes when its segment's samples are due.
+
+        Each of many chunks may be a little late, within what ``follows`` forgives, and samples
+        be missing all the same.
+        """
+        if not self._open:
+            return True
+        elapsed_ns = self._inputs * 1e9 / self._rate_hz
+        error_ns = abs(chunk.start_ns - self._begun_ns - elapsed_ns)
+        return error_ns <= CONTIGUITY_TOLERANCE_NS + CLOCK_TOLERANCE * elapsed_ns
+
     def _append(self, chunk: EcgChunk, start: int, stop: int) -> None:
         time_ns = chunk.start_ns + round(start * 1e9 / chunk.rate_hz)
+        if self._inputs == 0:
+            self._begun_ns = time_ns
         self._anchors.append((self._inputs, time_ns))
         counts = chunk.samples_uv[start:stop].astype(np.float64)
         counts *= COUNTS_PER_UV

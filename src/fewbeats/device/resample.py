@@ -19,6 +19,7 @@ MAX_RATE_HZ = 4000.0
 KERNEL_S = 0.2
 """Length of the low-pass kernel; the transition is about 3.3 / KERNEL_S = 16 Hz wide."""
 TAP_SCALE = 2**20
+MAX_PHASES = 2500
 _BLOCK = 1 << 15  # outputs computed at a time; bounds the memory of a long recording
 
 
@@ -42,8 +43,9 @@ class Resampler:
                 f"A sampling rate of {rate_hz:g} Hz cannot be used: the bundle needs "
                 f"{MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz. Set the sensor to a rate in that range."
             )
-        # A hundredth of a hertz is finer than any sensor's oscillator keeps.
-        self.ratio = Fraction(round(rate_hz * 100), 100 * out_rate_hz)
+        # Odd rates are met to within a thousandth, which changes no rhythm. Times are told by
+        # input samples, so that nothing adds up.
+        self.ratio = (Fraction(rate_hz) / out_rate_hz).limit_denominator(MAX_PHASES)
         self.reach = ceil(KERNEL_S / 2 * rate_hz)
         phases = self.ratio.denominator
         offsets = np.arange(2 * self.reach) - (self.reach - 1)

@@ -132,8 +132,8 @@ def _card(
     evaluations = (evaluate(held_back, model, Protocol(support)) for support in Support)
     return {
         "intended_use": "Research on few-beat personalisation of VA detectors. " + NOTICE,
-        "limits": "Trained on 94 or fewer public records, mostly Holter ECG of the 1970s to "
-        "1990s; not validated on any portable device, on children, or on paced rhythms.",
+        "limits": "Trained on public Holter records alone; not validated on portable devices, on "
+        "children, or on people who wear one.",
         "made_by": {"command": command, "seed": trained.seed, "versions": trained.versions},
         "recipe": trained.recipe.as_dict(),
         "data": {

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from fewbeats.device.adapt import AdaptConfig
 from fewbeats.device.detector import DetectorConfig
 from fewbeats.device.preprocess import WindowSpec
+from fewbeats.device.settings import settings_of
 from fewbeats.errors import DataError, FewbeatsError
 
 
@@ -200,29 +201,9 @@ def recipe_of(content: Mapping[str, Any]) -> Recipe:
 
 
 def _part(name: str, values: object) -> object:
-    cls = _PARTS[name]
-    known = {item.name for item in fields(cls)}
-    if not isinstance(values, Mapping) or not known.issuperset(values):
-        wrong = sorted(set(values) - known) if isinstance(values, Mapping) else values
-        raise DataError(f"The recipe's part [{name}] has {wrong}; known are {sorted(known)}.")
-    defaults = cls()
-    kwargs = {key: _value(name, key, values[key], getattr(defaults, key)) for key in values}
     try:
-        return cls(**kwargs)
+        return settings_of(_PARTS[name], values)
     except DataError:
         raise
-    except FewbeatsError as error:
+    except (ValueError, FewbeatsError) as error:
         raise DataError(f"The recipe's part [{name}] cannot be used: {error}") from error
-
-
-def _value(part: str, key: str, value: object, default: object) -> object:
-    """The value in the kind that the default has."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        if all(type(item) is int for item in value):
-            return tuple(value)
-    elif isinstance(default, float) and type(value) in (int, float):
-        return float(str(value))
-    elif type(value) is type(default):
-        return value
-    kind = "list of whole numbers" if isinstance(default, tuple) else type(default).__name__
-    raise DataError(f"The recipe's {part}.{key} = {value!r} is no {kind}.")
