@@ -38,3 +38,29 @@ def test_a_sensor_has_no_labels(fewbeats, tmp_path: Path) -> None:
     out = tmp_path / "x.head"
     done = fewbeats("calibrate", "--source", "serial:///dev/x", "--labelled", "--out", out)
     assert done.returncode == 7 and "no record" in done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    fewbeats, record: Path, tmp_path: Path
+) -> None:
+    for out, why in ((tmp_path / "no" / "x.head", "no folder"), ("/dev/null", "ordinary file")):
+        done = fewbeats("calibrate", "--source", f"file:{record}", "--speed", 0, "--out", out)
+        assert done.returncode == 6 and why in done.stderr
+        assert done.stdout == ""
+
+
+def test_a_sensor_that_falls_silent_does_not_hang_a_calibration(
+    fewbeats, sensor, tmp_path: Path
+) -> None:
+    address, _ = sensor("--scenario", "sinus:3", "--once", "--speed", 1)
+    out = tmp_path / "x.head"
+    done = fewbeats("calibrate", "--source", address, "--out", out, "--timeout", 10)
+    assert done.returncode == 7 and "still needs" in done.stderr
+
+
+def test_fibrillation_is_no_normal_rhythm(fewbeats, sensor, tmp_path: Path) -> None:
+    address, _ = sensor("--scenario", "vf:120", "--speed", 20)
+    out = tmp_path / "x.head"
+    done = fewbeats("calibrate", "--source", address, "--out", out)
+    assert done.returncode == 7 and "look like ventricular arrhythmia" in done.stderr
+    assert not out.exists()

@@ -17,11 +17,11 @@ from fewbeats.device.shipped import SHIPPED, load_bundle
 
 
 def sentence(done) -> str:  # type: ignore[no-untyped-def]
-    """The one line of the error."""
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
-    assert "Traceback" not in done.stderr
-    return str(lines[0])
+    """The one line of the error; there may be warnings before it."""
+    *before, last = done.stderr.strip().splitlines()
+    assert last.startswith("error: "), done.stderr
+    assert all(line.startswith("warning: ") for line in before), done.stderr
+    return str(last)
 
 
 def test_an_episode_as_data(fewbeats, record: Path) -> None:
@@ -213,3 +213,23 @@ def test_the_examples_of_the_databases(fewbeats, data_dir: Path) -> None:
     options = ["--speed", 0, "--json", "--duration", 600]
     done = fewbeats("run", "--source", f"file:{data_dir}/nsrdb/16265", *options)
     assert json.loads(done.stdout)["episodes"] == []
+
+
+def test_a_report_that_nobody_can_read_is_an_error(record: Path) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "fewbeats", "run", "--source", f"file:{record}"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, "--speed", "0", "--json"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1 and "No space left" in sentence(done)
+
+
+def test_lead_off_during_an_alarm_hides_neither(fewbeats, sensor) -> None:
+    address, _ = sensor("--scenario", "sinus:15,vf:20,vf+leadoff:12", "--once", "--speed", 10)
+    content = json.loads(fewbeats("run", "--source", address, "--json").stdout)
+    (episode,) = content["episodes"]
+    assert "signal-lost" in episode["reasons"] or "stream-ended" in episode["reasons"]
+    assert [state["reason"] for state in content["cannot_judge"]] == ["lead-off"]

@@ -124,7 +124,7 @@ def offer_windows(
         uint8 (windows,), the ``WindowLabel`` of each.
     """
     names = np.full(len(windows), int(WindowLabel.NON_VA), dtype=np.uint8)
-    if labels is not None:
+    if labels is not None and len(windows):
         start_s = (windows.start_ns - start_ns) / 1e9
         names = label_windows(labels, start_s, windows.duration_ns / 1e9)
     known = {int(WindowLabel.NON_VA): False, int(WindowLabel.VA): True}

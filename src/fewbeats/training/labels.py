@@ -203,17 +203,22 @@ def label_windows(
     inside = (start >= 0) & (stop <= length)
     first = np.clip(start, 0, length).astype(np.int64)
     last = np.clip(stop, 0, length).astype(np.int64)
+    # A stream asks for one window at a time: look at no more of the labels than it covers.
+    low, high = int(first.min(initial=length)), int(last.max(initial=0))
+    rhythms, noise = labels.rhythms[low:high], labels.noise[low:high]
+    covered = RhythmLabels(rhythms, noise, labels.rate_hz)
+    first, last = first - low, last - low
 
     def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         total = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
         return np.asarray(total[last] - total[first], dtype=np.int64)
 
-    va = count(labels.va)
+    va = count(covered.va)
     names = np.full(len(start), int(WindowLabel.MIXED), dtype=np.uint8)
     names[va == 0] = WindowLabel.NON_VA
     names[va == last - first] = WindowLabel.VA
-    names[count(labels.noise) > 0] = WindowLabel.NOISY
-    unknown = count(labels.rhythms == Rhythm.UNLABELLED) > 0
+    names[count(covered.noise) > 0] = WindowLabel.NOISY
+    unknown = count(covered.rhythms == Rhythm.UNLABELLED) > 0
     names[unknown | ~inside] = WindowLabel.UNLABELLED
     return names
 
