@@ -1,6 +1,6 @@
 # Two commands do all the set-up: `make demo` and `make test`.
 PYTHON ?= python3
-DEMO_SPEED ?= 20
+DEMO_SPEED ?= 30
 
 .PHONY: demo test lint format typecheck unit bundle clean
 demo: .venv/installed
