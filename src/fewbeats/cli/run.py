@@ -85,6 +85,8 @@ def watch_source(
     }
     if as_json:
         typer.echo(json.dumps(content))
+    if failure and report.monitor.start_ns is None:
+        raise failure
     console.print(
         f"{content['duration_s']:.0f} s watched, {content['judged_s']:.0f} s of them judged, "
         f"{len(report.episodes)} episode{'' if len(report.episodes) == 1 else 's'} of VA."
