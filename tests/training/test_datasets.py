@@ -44,6 +44,12 @@ def test_mitdb_201_and_202_are_one_person(tmp_path):
     }
 
 
+def test_the_second_record_of_a_person_alone_keeps_the_persons_name(tmp_path):
+    (tmp_path / "mitdb").mkdir()
+    (tmp_path / "mitdb" / "202.hea").write_text("")
+    assert list(find_subjects(tmp_path)) == ["mitdb/201"]
+
+
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match="No records"):
         find_subjects(tmp_path)

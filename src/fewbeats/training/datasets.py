@@ -26,7 +26,7 @@ _VA_HOP_S = 0.4
 _OTHER_HOPS = 4  # so many VA hops from one non-VA stretch to the next
 _MOST_OTHER = 2000  # non-VA stretches of one record; hours of sinus rhythm are much alike
 
-_ONE_PERSON = {"202": "201"}
+_ONE_PERSON = {"mitdb/202": "mitdb/201"}
 """MITDB 201 and 202 are of one person (MIT-BIH Arrhythmia Database Directory)."""
 
 
@@ -103,9 +103,10 @@ def find_subjects(folder: Path) -> dict[str, tuple[Path, ...]]:
         )
     subjects: dict[str, tuple[Path, ...]] = {}
     for header in headers:
-        twin = _ONE_PERSON.get(header.stem, header.stem)
-        stem = twin if header.with_name(f"{twin}.hea") in headers else header.stem
-        name = f"{header.parent.name}/{stem}"
+        # Under one name even where only one of the two records is at hand: a bundle that was
+        # trained on either has seen the person.
+        name = f"{header.parent.name}/{header.stem}"
+        name = _ONE_PERSON.get(name, name)
         subjects[name] = (*subjects.get(name, ()), header)
     return dict(sorted(subjects.items()))
 
