@@ -76,3 +76,26 @@ def test_nothing_but_the_time_changes():
     assert stamped.samples_uv is original.samples_uv
     assert replace(stamped, start_ns=5 * S).battery_percent == 40
     assert (stamped.rate_hz, stamped.sequence, stamped.lead_off) == (130.0, 9, False)
+
+
+@pytest.mark.parametrize("back_ms", [50, 200, 900])
+def test_a_clock_that_steps_back_between_packets_in_a_row_is_a_gap(back_ms: int):
+    clock = SensorClock()
+    before = clock.stamp(chunk(10 * S, 7), NOON)
+    after = clock.stamp(chunk(10 * S + S // 10 - back_ms * 1_000_000, 8), NOON + S // 10)
+    assert not after.follows(before)
+
+
+def test_one_stamp_far_in_the_future_does_not_take_the_others_along():
+    clock = SensorClock()
+    clock.stamp(chunk(0, 0), NOON)
+    clock.stamp(chunk(2**48 * 1000, 1), NOON + S // 10)
+    back = clock.stamp(chunk(2 * S // 10, 3), NOON + 2 * S // 10)
+    assert back.end_ns == NOON + 2 * S // 10
+
+
+def test_a_sensor_that_was_off_for_long_is_placed_where_it_arrives():
+    clock = SensorClock()
+    clock.stamp(chunk(S, 5), NOON)
+    again = clock.stamp(chunk(2 * S, 7), NOON + 600 * S)
+    assert again.end_ns == NOON + 600 * S

@@ -447,3 +447,23 @@ def test_without_the_wfdb_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = written(tmp_path, "r 1 250 9\nr.dat 8\n", r=bytes(9))
     with pytest.raises(MissingExtraError, match=r"fewbeats\[wfdb\]"):
         open_record(path)
+
+
+def test_segments_whose_leads_are_swapped_are_not_joined(tmp_path: Path) -> None:
+    for name, leads in (("a", ("I", "II")), ("b", ("II", "I"))):
+        np.arange(20, dtype="<i2").tofile(tmp_path / f"{name}.dat")
+        lines = [f"{name}.dat 16 200(0)/mV 16 0 0 0 0 {lead}" for lead in leads]
+        (tmp_path / f"{name}.hea").write_text("\n".join([f"{name} 2 250 10", *lines]) + "\n")
+    (tmp_path / "both.hea").write_text("both/2 2 250 20\na 10\nb 10\n")
+    with pytest.raises(RecordError, match="cannot be joined"):
+        open_record(tmp_path / "both")
+    (tmp_path / "both.hea").write_text("both/2 2 250 20\na 10\na 10\n")
+    assert len(open_record(tmp_path / "both").read(lead="II")) == 20
+
+
+@pytest.mark.parametrize("rate", ["1e-307", "0.0001", "1e9"])
+def test_rates_that_no_sensor_has(tmp_path: Path, rate: str) -> None:
+    (tmp_path / "r.hea").write_text(f"r 1 {rate} 10\nr.dat 16 200 16 0 0 0 0 I\n")
+    np.zeros(10, dtype="<i2").tofile(tmp_path / "r.dat")
+    with pytest.raises(RecordError, match="sampling rate"):
+        open_record(tmp_path / "r")

@@ -5,7 +5,6 @@ only leads in difference or compressed formats need that package. Source of the 
 and defaults: PhysioNet WFDB, header(5).
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -195,7 +194,7 @@ def open_record(path: Path | str) -> Record:
     lines, comments = _lines(header)
     fields = _match(_RECORD_LINE, lines, 0, header, "record")
     rate_hz, length = float(fields["rate"] or 250), int(fields["length"] or 0)
-    if not 0 < rate_hz < math.inf:
+    if not 1e-3 <= rate_hz <= 1e6:
         raise RecordError(f"The header {header} gives a sampling rate of {rate_hz:g} Hz.")
     segments: tuple[tuple[Record | None, int], ...] = ()
     if fields["segments"]:
@@ -291,6 +290,14 @@ def _segments(
                 f"{segment.length} at {segment.rate_hz:g} Hz."
             )
         segments.append((segment, length))
+    if segments and segments[0][1]:
+        # Without a layout the leads go by number, and a swap would join two of them to one.
+        names = tuple(signal.lead for signal in signals)
+        for segment in (piece for piece, _ in segments if piece and piece.leads != names):
+            raise RecordError(
+                f"{segment.path} has the leads {', '.join(segment.leads)}, the first segment of "
+                f"{header} {', '.join(names)}: they cannot be joined."
+            )
     return signals, tuple(segments)
 
 

@@ -106,7 +106,7 @@ def _open_serial(address: str, path: str, options: dict[str, str], speed: float 
             f"give it to the simulated sensor instead."
         )
     baud = options.get("baud", "115200")
-    if not (baud.isascii() and baud.isdigit() and int(baud) > 0):
+    if not (baud.isascii() and baud.isdigit() and len(baud) < 9 and int(baud) > 0):
         raise AddressError(f"baud={baud!r} in {address!r} is no rate; use one such as 115200.")
     return SerialSource(path, codec=options.get("codec", "fewbeats"), baud=int(baud))
 
@@ -117,7 +117,7 @@ def _open_file(address: str, path: str, options: dict[str, str], speed: float | 
     if speed is None:
         speed = _number(address, options.get("speed", "1"))
     lead = options.get("lead")
-    is_number = lead is not None and lead.isascii() and lead.isdigit()
+    is_number = lead is not None and lead.isascii() and lead.isdigit() and len(lead) < 9
     return ReplaySource(Path(path), speed=speed, lead=int(lead) if lead and is_number else lead)
 
 

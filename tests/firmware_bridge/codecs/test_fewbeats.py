@@ -30,6 +30,7 @@ from fewbeats.firmware_bridge.codecs.framing import (
     frame,
 )
 from fewbeats.firmware_bridge.codecs.registry import find_codec
+from fewbeats.firmware_bridge.codecs.sequence import SequenceTracker
 from fewbeats.firmware_bridge.samples import EcgChunk, chunk_of
 from fewbeats.firmware_bridge.stats import StreamStats
 
@@ -392,6 +393,16 @@ def test_a_restart_right_after_the_start_shows_by_its_boot_number():
     numbers, stats = running(at(3, 0.3, 7), at(0, 0.0, 8), at(4, 0.4, 8))
     assert numbers == [3, 5, 9]
     assert stats.duplicate_packets == 0
+
+
+@pytest.mark.parametrize("back_us", [50_000, 200_000, 900_000])
+def test_the_next_number_at_an_earlier_time_is_a_gap(back_us: int):
+    stats = StreamStats()
+    tracker = SequenceTracker(stats)
+    assert tracker.accept(7, 10_000_000, 1) == 7
+    assert tracker.accept(8, 10_000_000 - back_us, 1) == 9
+    assert tracker.accept(9, 10_100_000 - back_us, 1) == 10
+    assert stats.lost_packets == 1
 
 
 def test_a_restart_that_happens_to_continue_the_numbers_is_still_a_gap():

@@ -195,7 +195,8 @@ def test_it_waits_for_start_and_obeys_stop():
         time.sleep(0.1)
         host.say(Command.STOP)
         second = host.hear()
-        assert second[0].follows(first[-1])
+        assert second[0].sequence == first[-1].sequence + 1
+        assert second[0].start_ns > first[-1].end_ns  # the sensor's clock shows the pause
         assert host.decoder.stats.lost_packets == 0
 
 
@@ -356,3 +357,21 @@ def test_a_sensor_in_a_process_of_its_own_ends_cleanly_on_a_signal():
     assert all(b.follows(a) for a, b in pairwise(chunks))
     expected = np.concatenate([np.arange(250.0) + i for i in range(100)])
     assert np.array_equal(joined(chunks), expected[: 25 * len(chunks)])
+
+
+def test_a_link_to_somebodys_file_is_not_taken(tmp_path: Path):
+    file, link = tmp_path / "notes", tmp_path / "port"
+    file.write_text("mine")
+    link.symlink_to(file)
+    sensor = VirtualSerialSensor(recording(1), link=link)
+    with pytest.raises(PortBusyError, match="no link to a port"), sensor:
+        pass
+    assert link.readlink() == file and file.read_text() == "mine"
+
+
+def test_a_link_that_a_sensor_left_behind_is_taken(tmp_path: Path):
+    link = tmp_path / "port"
+    link.symlink_to("/dev/pts/99999")
+    with VirtualSerialSensor(recording(1), link=link) as sensor:
+        assert sensor.port == link and link.exists()
+    assert not link.is_symlink()

@@ -291,10 +291,28 @@ def test_a_sensor_that_stops_on_purpose_ends_the_stream(line: Line, quick: None,
 def test_rubbish_is_named_as_such(line: Line, quick: None):
     async def scene() -> None:
         async with SerialSource(line.port, baud=9600) as source:
-            line.send(b"\x55" * 300)
-            with pytest.raises(SourceError, match=r"300 bytes .* baud rate \(now 9600\)"):
-                await read_all(source)
-        assert source.stats.discarded_bytes == 300
+            reading = asyncio.ensure_future(read_all(source))
+            sent = 0
+            while not reading.done() and sent < 30_000:
+                line.send(b"\x55" * 100)
+                sent += 100
+                await asyncio.sleep(0.01)
+            with pytest.raises(SourceError, match=r"bytes .* baud rate \(now 9600\)"):
+                await reading
+        assert 256 <= source.stats.discarded_bytes <= sent
+
+    asyncio.run(scene())
+
+
+def test_a_greeting_of_the_board_is_no_rubbish(line: Line, quick: None):
+    """Boards that reset when their port is opened print a page, and measure seconds later."""
+
+    async def scene() -> None:
+        async with SerialSource(line.port) as source:
+            line.send(b"rst:0x1 (POWERON_RESET), boot:0x13\r\n" * 12)
+            await asyncio.sleep(0.4)
+            line.send(packets(0))
+            assert (await anext(aiter(source))).sequence == 0
 
     asyncio.run(scene())
 

@@ -11,6 +11,9 @@ No byte line delays a packet by a second. A late packet that were taken for a ne
 replay old samples; a new start taken for late packets would silence the sensor.
 """
 
+JITTER_US: Final = 40_000
+"""How far stamps of packets in a row may fall back without a gap between them."""
+
 
 class SequenceTracker:
     """Unwraps the 16-bit sequence of one sensor into a running number that never goes back.
@@ -46,6 +49,8 @@ class SequenceTracker:
             if step >= 0x8000 and time_us <= self._time_us:
                 self._stats.duplicate_packets += 1
                 return None
+            if time_us < self._time_us - JITTER_US:
+                step += 1  # the next number and an earlier time: what lies between is not known
             self._running += step
             self._stats.lost_packets += step - 1
         self._raw, self._time_us, self._boot = raw, time_us, boot

@@ -95,6 +95,8 @@ class VirtualSerialSensor:
         """Bytes that the line has not taken yet: at most one packet and some answers."""
         self._next_sequence = 0
         self._sent_until_s = 0.0
+        self._stopped_s: float | None = None
+        self._paused_s = 0.0
         """Where the stream stands, in seconds of its own time line."""
         self._origin_s: float | None = None
         """Moment of the monotonic clock at which the stream was at zero; None while paused."""
@@ -127,9 +129,13 @@ class VirtualSerialSensor:
         return self
 
     def _make_link(self, link: Path) -> None:
-        if link.exists() and not link.is_symlink():
-            raise PortBusyError(f"{link} exists and is no link; choose another path.")
         try:
+            # A link to a terminal is one that a sensor like this left behind.
+            ours = link.is_symlink() and (
+                not link.exists() or link.readlink().is_relative_to(self._terminal.parent)
+            )
+            if (link.exists() or link.is_symlink()) and not ours:
+                raise PortBusyError(f"{link} exists and is no link to a port; choose another path.")
             link.unlink(missing_ok=True)
             link.symlink_to(self._terminal)
         except OSError as error:
@@ -186,7 +192,8 @@ class VirtualSerialSensor:
         return self._origin_s + due_s / self._speed - now_s
 
     def _emit(self, packet: EcgChunk) -> None:
-        frame = encode_ecg(packet, self._resolution, boot=self._boot)
+        paused = replace(packet, start_ns=packet.start_ns + round(self._paused_s * 1e9))
+        frame = encode_ecg(paused, self._resolution, boot=self._boot)
         self._next_sequence = packet.sequence + 1
         self._sent_until_s = packet.end_ns / 1e9
         if self._outbox:
@@ -208,8 +215,13 @@ class VirtualSerialSensor:
 
     def _obey(self, command: Command) -> None:
         if command == Command.START:
+            if self._stopped_s is not None and not self._streaming:
+                # The ECG waits, the sensor's clock does not: the pause shows.
+                self._paused_s += (time.monotonic() - self._stopped_s) * self._speed
             self._streaming = True
         elif command == Command.STOP:
+            if self._streaming:
+                self._stopped_s = time.monotonic()
             self._streaming = False
             self._answer(self._stopped(StopReason.HOST_ASKED))
         elif command == Command.GET_INFO:
@@ -253,13 +265,14 @@ class VirtualSerialSensor:
         return int.from_bytes(count, sys.byteorder)
 
     def _close(self) -> None:
-        link = self._link
-        if link is not None and link.is_symlink() and link.readlink() == self._terminal:
-            link.unlink()
         for end in (self._master, self._slave):
             if end >= 0:
                 os.close(end)
         self._master = self._slave = -1
+        link = self._link
+        with contextlib.suppress(OSError):
+            if link is not None and link.is_symlink() and link.readlink() == self._terminal:
+                link.unlink()
 
 
 def _packets_of(feeder: Iterable[EcgChunk], size: int) -> Iterator[EcgChunk]:

@@ -1,7 +1,6 @@
 """A recording that streams as if its sensor were still on the chest."""
 
 import asyncio
-import math
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +17,12 @@ PACED_CHUNK_S = 1.0
 
 UNPACED_CHUNK_S = 60.0
 """Seconds of ECG in a chunk when it does not: fewer, larger reads."""
+
+MOST_SAMPLES = 1_000_000
+"""In a chunk, whatever sampling rate a header gives."""
+
+MOST = 1e9
+"""Of speed, start and duration: thirty years in seconds."""
 
 
 class ReplaySource:
@@ -50,9 +55,9 @@ class ReplaySource:
             AddressError: a speed, start or duration that is negative or no number.
         """
         for what, value in (("speed", speed), ("start", start_s), ("duration", duration_s or 0)):
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value <= MOST:
                 raise AddressError(
-                    f"The {what} of a replay must be a number from 0 upwards, got {value}."
+                    f"The {what} of a replay must be a number from 0 to {MOST:g}, got {value}."
                 )
         self._path = path
         self._speed = speed
@@ -133,7 +138,8 @@ class ReplaySource:
             raise StopAsyncIteration
         start = self._next
         chunk_s = PACED_CHUNK_S if self._speed else UNPACED_CHUNK_S
-        stop = min(self._stop, start + max(1, round(chunk_s * record.rate_hz)))
+        samples_wanted = max(1, min(MOST_SAMPLES, round(chunk_s * record.rate_hz)))
+        stop = min(self._stop, start + samples_wanted)
         clock = asyncio.get_running_loop().time
         if self._begun_s is None:
             self._begun_s = clock()

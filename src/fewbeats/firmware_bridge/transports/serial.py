@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import termios
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ CONSUMER_TICKS: Final = 3
 """For how many ticks a full queue waits for its consumer before the oldest chunks go."""
 RUBBISH_S: Final = 3.0
 RUBBISH_BYTES: Final = 256
+RUBBISH_TICKS: Final = 3
 """So long, and so many bytes, without one good packet: this is not the sensor we think it is."""
 
 
@@ -86,6 +88,8 @@ class SerialSource:
         self._received_bytes = 0
         self._received_since_s = 0.0
         self._packets_at_tick = 0
+        self._received_at_tick = 0
+        self._rubbish_ticks = 0
 
     @property
     def info(self) -> SensorInfo:
@@ -200,10 +204,15 @@ class SerialSource:
     def _judge(self) -> None:
         if self._decoder.heard or self._received_bytes < RUBBISH_BYTES:
             return
+        # A board that resets when its port is opened prints a greeting first, and then falls
+        # silent until it measures: only what goes on is rubbish.
+        grown = self._received_bytes > self._received_at_tick
+        self._received_at_tick = self._received_bytes
+        self._rubbish_ticks = self._rubbish_ticks + 1 if grown else 0
         waited_s = time.monotonic() - self._received_since_s
-        if waited_s < RUBBISH_S:
-            return
         version = self._decoder.unsupported_version
+        if waited_s < RUBBISH_S or (version is None and self._rubbish_ticks < RUBBISH_TICKS):
+            return
         if version is not None:
             advice = (
                 f"the sensor speaks version {version} of the wire format, which this release of "
@@ -280,6 +289,9 @@ class SerialSource:
     def _close(self) -> None:
         """Stop the sensor and let go of the port, whatever happened before."""
         self._end()
+        with contextlib.suppress(OSError, termios.error):
+            # What waits to be sent is older, and on a full line it would be in the way.
+            termios.tcflush(self._port.fileno(), termios.TCOFLUSH)
         with contextlib.suppress(OSError):
             os.write(self._port.fileno(), self._codec.closing)
         self._port.close()
@@ -295,7 +307,7 @@ def _open_port(path: str, baud: int) -> Any:  # noqa: ANN401  (pyserial carries 
         return serial.Serial(path, baud, timeout=0, exclusive=True)
     except serial.SerialException as error:
         raise _sentence(path, error) from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise AddressError(f"{path} cannot run at {baud} baud: {error}") from error
 
 
