@@ -93,14 +93,7 @@ class Report:
             "windows_judged": monitor.windows_judged,
             "windows_refused": monitor.windows_refused,
             "episodes": [self.episode_as_dict(episode) for episode in self.episodes],
-            "cannot_judge": [
-                {
-                    "since_s": self.seconds(b.since_ns),
-                    "announced_s": self.seconds(b.at_ns),
-                    "reason": b.reason.value,
-                }
-                for b in self.blind
-            ],
+            "cannot_judge": [self.blind_as_dict(blind) for blind in self.blind],
             "notice": NOTICE,
         }
 
@@ -117,6 +110,14 @@ class Report:
                 {"start_s": self.seconds(w.start_ns), "probability": round(w.probability, 4)}
                 for w in episode.windows
             ],
+        }
+
+    def blind_as_dict(self, blind: CannotJudge) -> dict[str, Any]:
+        """One announcement as plain data."""
+        return {
+            "since_s": self.seconds(blind.since_ns),
+            "announced_s": self.seconds(blind.at_ns),
+            "reason": blind.reason.value,
         }
 
     def _line(self, time_ns: int, text: str) -> str:

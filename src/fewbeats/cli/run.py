@@ -102,13 +102,8 @@ def _event_as_dict(report: Report, event: Event) -> dict[str, Any] | None:
             return {"event": "alarm", **report.episode_as_dict(episode)}
         case EpisodeEnded(episode):
             return {"event": "episode-ended", **report.episode_as_dict(episode)}
-        case CannotJudge(since_ns, at_ns, reason):
-            return {
-                "event": "cannot-judge",
-                "since_s": report.seconds(since_ns),
-                "announced_s": report.seconds(at_ns),
-                "reason": reason.value,
-            }
+        case CannotJudge():
+            return {"event": "cannot-judge", **report.blind_as_dict(event)}
         case JudgingAgain(at_ns):
             return {"event": "judging-again", "at_s": report.seconds(at_ns)}
     return None

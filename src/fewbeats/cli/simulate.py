@@ -53,8 +53,7 @@ def simulate_sensor(
         if not math.isfinite(rate_hz):
             raise RateError(f"A rate of {rate_hz} Hz means nothing; use one such as 250.")
         scenario = Scenario.parse(scenario_text) if scenario_text else DEMO_SCENARIO
-        samples = max(1, round(rate_hz / PACKETS_A_SECOND))
-        feeder = synthetic_chunks(scenario, samples, rate_hz, seed, loop=not once)
+        feeder = synthetic_chunks(scenario, _packet_samples(rate_hz), rate_hz, seed, loop=not once)
         name = f"synthetic person {seed}"
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -64,7 +63,7 @@ def simulate_sensor(
     sensor = VirtualSerialSensor(
         feeder,
         name=name,
-        packet_samples=min(MAX_SAMPLES, max(1, round(rate_hz / PACKETS_A_SECOND))),
+        packet_samples=_packet_samples(rate_hz),
         speed=speed,
         autostart=autostart,
         link=link,
@@ -83,6 +82,10 @@ def simulate_sensor(
         reason = sensor.run(stop)
     if not as_json:
         typer.echo(f"ended: {reason.name.lower().replace('_', ' ')}")
+
+
+def _packet_samples(rate_hz: float) -> int:
+    return min(MAX_SAMPLES, max(1, round(rate_hz / PACKETS_A_SECOND)))
 
 
 def _stop_with_stdin(stop: threading.Event) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fewbeats.device.head import Head, sigmoid
+from fewbeats.device.head import Head, log_odds, sigmoid
 from fewbeats.errors import CalibrationError
 
 MOST_STEPS = 1000
@@ -111,8 +111,7 @@ def _threshold(
     """
     middle = (scores[va].mean() + scores[~va].mean()) / 2
     move = np.clip(follow * middle, -MOST_MOVE, MOST_MOVE)
-    log_odds = np.log(start) - np.log1p(-start) + move
-    return float(sigmoid(np.asarray(log_odds)))
+    return float(sigmoid(np.asarray(log_odds(start) + move)))
 
 
 def gradient(

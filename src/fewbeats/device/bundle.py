@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbeats.device.adapt import AdaptConfig
-from fewbeats.device.backbone import OnnxBackbone
+from fewbeats.device.backbone import Backbone, OnnxBackbone
 from fewbeats.device.detector import DetectorConfig
-from fewbeats.device.files import write_atomically
+from fewbeats.device.files import read_bounded, write_atomically
 from fewbeats.device.head import Head
 from fewbeats.device.preprocess import WindowSpec
 from fewbeats.device.settings import settings_of
@@ -102,7 +102,7 @@ class Bundle:
         return tuple(subjects.get("training", ())) if isinstance(subjects, dict) else ()
 
     @cached_property
-    def backbone(self) -> OnnxBackbone:
+    def backbone(self) -> Backbone:
         """The backbone, loaded once and proven on the golden windows.
 
         Raises:
@@ -225,11 +225,7 @@ class Bundle:
             BundleError: see ``unpack``; also a file that is missing or far too large.
         """
         try:
-            if path.exists() and not path.is_file():
-                raise BundleError(f"{path} is no bundle: it is no ordinary file at all.")
-            if path.stat().st_size > MAX_BYTES:
-                raise BundleError(f"{path} is larger than a bundle may be ({MAX_BYTES} bytes).")
-            data = path.read_bytes()
+            data = read_bounded(path, MAX_BYTES)
         except OSError as error:
             raise BundleError(f"Cannot read the bundle {path}: {error.strerror}.") from error
         return cls.unpack(data, str(path))

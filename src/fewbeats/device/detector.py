@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from fewbeats.device.head import log_odds, sigmoid
 from fewbeats.errors import SignalError
 
 MOST = 30
@@ -144,8 +145,8 @@ class Detector:
         """
         self._config = config
         self._threshold = threshold
-        logit = np.log(threshold / (1 - threshold)) - config.hysteresis
-        self._release_threshold = float(1 / (1 + np.exp(-logit)))
+        release = log_odds(threshold) - config.hysteresis
+        self._release_threshold = float(sigmoid(np.asarray(release)))
         self._recent: deque[Judgement] = deque(maxlen=config.among)
         self._running: _Running | None = None
 

@@ -1,4 +1,4 @@
-"""Files that are wholly there after a power cut, or wholly absent."""
+"""Files of the gateway: written wholly or not at all, read within bounds."""
 
 import os
 from pathlib import Path
@@ -26,6 +26,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Read an ordinary file that may have at most so many bytes.
+
+    Raises:
+        OSError: it cannot be read, is no ordinary file, or is larger.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(None, "it is no ordinary file")
+    if path.stat().st_size > most_bytes:
+        raise OSError(None, f"it is larger than {most_bytes} bytes")
+    return path.read_bytes()
 
 
 def check_writable(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewbeats.device.files import write_atomically
+from fewbeats.device.files import read_bounded, write_atomically
 from fewbeats.errors import HeadError, HeadMismatchError
 
 FORMAT = 1
@@ -103,11 +103,7 @@ class PatientHead:
             HeadError: no such file, not a head, of a newer format, or altered.
         """
         try:
-            if path.exists() and not path.is_file():
-                raise HeadError(f"{path} is no head file: it is no ordinary file at all.")
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise HeadError(f"{path} is no head file: it is larger than {MAX_FILE_BYTES} B.")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_bounded(path, MAX_FILE_BYTES).decode("utf-8"))
         except OSError as error:
             raise HeadError(f"Cannot read the head {path}: {error.strerror}.") from error
         except (ValueError, RecursionError) as error:
@@ -131,6 +127,11 @@ class PatientHead:
             return cls(head, dict(content["calibration"]))
         except (KeyError, TypeError, ValueError) as error:
             raise HeadError(f"{path} lacks a part of a head ({error}).") from error
+
+
+def log_odds(probability: float) -> float:
+    """The inverse of the logistic function."""
+    return float(np.log(probability) - np.log1p(-probability))
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:

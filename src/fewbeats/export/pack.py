@@ -18,7 +18,7 @@ from fewbeats.export.quantize import quantize
 from fewbeats.firmware_bridge.simulate.scenario import Scenario
 from fewbeats.firmware_bridge.simulate.synthetic import synthetic_ecg
 from fewbeats.training.datasets import Subject
-from fewbeats.training.evaluate import Model, Protocol, Support, evaluate
+from fewbeats.training.evaluate import Model, evaluate_supports
 from fewbeats.training.pretrain import Trained
 
 MAX_BUNDLE_BYTES = 200_000
@@ -129,7 +129,6 @@ def _card(
     command: str,
 ) -> dict[str, Any]:
     databases = sorted({name.partition("/")[0] for name in trained.training})
-    evaluations = (evaluate(held_back, model, Protocol(support)) for support in Support)
     return {
         "intended_use": "Research on few-beat personalisation of VA detectors. " + NOTICE,
         "limits": "Trained on public Holter records alone; not validated on portable devices, on "
@@ -143,11 +142,8 @@ def _card(
         },
         "subjects": {"training": list(trained.training), "held_back": list(trained.validation)},
         "metrics_held_back_int8": {
-            str(e.protocol.support): {
-                key: e.as_dict()[key] for key in ("mean", "worst", "count", "subjects")
-            }
-            for e in evaluations
-            if e.subjects
+            support: {key: figures[key] for key in ("mean", "worst", "count", "subjects")}
+            for support, figures in evaluate_supports(held_back, model).items()
         },
         "parity_int8": parity.as_dict(),
     }

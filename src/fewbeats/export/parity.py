@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fewbeats.device.head import Head
+from fewbeats.device.head import Head, log_odds
 from fewbeats.errors import ParityError
 from fewbeats.training.metrics import roc_auc
 
@@ -86,7 +86,7 @@ def compare(
         )
     logits, exported = head.logits(fp32), head.logits(int8)
     difference = np.abs(logits - exported)
-    edge = np.log(head.threshold / (1 - head.threshold))
+    edge = log_odds(head.threshold)
     return Parity(
         windows=len(va),
         correlation=float(np.corrcoef(fp32.ravel(), int8.ravel())[0, 1]),

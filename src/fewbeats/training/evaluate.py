@@ -204,6 +204,12 @@ def evaluate(
     return result
 
 
+def evaluate_supports(subjects: Mapping[str, Subject], model: Model) -> dict[str, Any]:
+    """Evaluations as plain values, under every support that at least one subject allows."""
+    done = (evaluate(subjects, model, Protocol(support)) for support in Support)
+    return {str(e.protocol.support): e.as_dict() for e in done if e.subjects}
+
+
 def _evaluate_one(subject: Subject, model: Model, protocol: Protocol, result: Evaluation) -> None:
     needed = protocol.shots + protocol.fewest_scored
     va, other = int(subject.va.sum()), int((~subject.va).sum())

@@ -47,11 +47,6 @@ class Backbone(nn.Module):
         embeddings: Tensor = self.scale(self.project(self.dropout(pooled)))
         return embeddings
 
-    @property
-    def parameter_count(self) -> int:
-        """How many numbers it has learned."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
 
 def seeded_backbone(config: NetworkConfig, seed: int) -> Backbone:
     """A new backbone whose weights depend on the seed alone."""

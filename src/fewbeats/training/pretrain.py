@@ -19,7 +19,7 @@ from fewbeats.device.head import Head, sigmoid
 from fewbeats.errors import DataError
 from fewbeats.training.config import Recipe, recipe_of
 from fewbeats.training.datasets import Subject, sha256_of
-from fewbeats.training.evaluate import Model, Protocol, Support, evaluate
+from fewbeats.training.evaluate import Model, Protocol, Support, evaluate, evaluate_supports
 from fewbeats.training.maml import MetaTrainer
 from fewbeats.training.network import Backbone, seeded_backbone
 from fewbeats.training.tasks import TaskSampler
@@ -240,7 +240,7 @@ def pretrain(
             "python": platform.python_version(),
         },
     )
-    return replace(trained, metrics=_metrics(trained.model, held_back))
+    return replace(trained, metrics=evaluate_supports(held_back, trained.model))
 
 
 def choose_prototypes(
@@ -301,12 +301,6 @@ def _network_sha256(network: Backbone) -> str:
         digest.update(name.encode())
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _metrics(model: Model, subjects: Mapping[str, Subject]) -> dict[str, Any]:
-    """Evaluations under every support that at least one subject allows."""
-    done = (evaluate(subjects, model, Protocol(support)) for support in Support)
-    return {str(e.protocol.support): e.as_dict() for e in done if e.subjects}
 
 
 def _validation_auc(
