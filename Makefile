@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEMO_SPEED ?= 30
 
-.PHONY: demo test lint format typecheck unit bundle clean
+.PHONY: demo test lint format typecheck unit results bundle clean
 demo: .venv/installed
 	.venv/bin/fewbeats demo --speed $(DEMO_SPEED)
 
@@ -20,12 +20,19 @@ typecheck: .venv-dev/installed
 	.venv-dev/bin/mypy
 
 unit: .venv-dev/installed
-	.venv-dev/bin/python -m pytest
+	.venv-dev/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-# Train and pack the bundle that is shipped; FEWBEATS_DATA names the folder of records.
+# What is measured and shipped; FEWBEATS_DATA names the folder of records. Half an hour on two
+# cores without the ablation, which takes as long again.
+results: .venv-dev/installed
+	.venv-dev/bin/fewbeats train --data $(FEWBEATS_DATA) --out runs/folds --folds --workers 2
+	.venv-dev/bin/fewbeats ablate --data $(FEWBEATS_DATA) --out runs/ablation --steps 100 --workers 2
+	.venv-dev/bin/fewbeats evaluate --data $(FEWBEATS_DATA) --folds runs/folds --ablation runs/ablation --report runs/report
+	.venv-dev/bin/fewbeats report runs/report --docs docs/results.md
+
 bundle: .venv-dev/installed
 	.venv-dev/bin/fewbeats train --data $(FEWBEATS_DATA) --out runs/shipped
-	.venv-dev/bin/fewbeats export runs/shipped --data $(FEWBEATS_DATA) --out src/fewbeats/device/bundles/default.fewbeats
+	.venv-dev/bin/fewbeats export runs/shipped --data $(FEWBEATS_DATA) --report runs/report --out src/fewbeats/device/bundles/default.fewbeats
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewbeats.training.datasets import STRETCH_S, Stretches, Subject
+from fewbeats.device.preprocess import WindowSpec
+from fewbeats.training.datasets import Subject
 from fewbeats.training.labels import WindowCounts
+from fewbeats.training.stretches import Stretches, stretch_spec
 
 RATE_HZ = 125
 SAMPLES = 2 * RATE_HZ
-STRETCH = round(STRETCH_S * RATE_HZ)
+STRETCH = stretch_spec(WindowSpec()).samples
 
 
 def waves(rng: np.random.Generator, count: int, samples: int, va: bool) -> np.ndarray:
@@ -40,7 +42,7 @@ def made_subject(name: str, va: int, other: int, seed: int = 0) -> Subject:
         start_s=2.0 * np.arange(va + other),
         window_s=2.0,
         counts=WindowCounts(va, other, 1, 2, 3, 4),
-        stretches=Stretches(stretches.astype(np.float16), is_va),
+        stretches=Stretches(stretches.astype(np.float16), is_va, np.arange(va + other)),
     )
 
 

@@ -38,7 +38,12 @@ class MissingExtraError(FewbeatsError):
 
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
+        self.purpose = purpose
         super().__init__(f"{purpose} needs an extra: pip install 'fewbeats[{extra}]'")
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        """What to make it from again in another process: not the message alone."""
+        return type(self), (self.extra, self.purpose)
 
 
 class SourceError(FewbeatsError):

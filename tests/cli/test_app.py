@@ -10,8 +10,9 @@ from fewbeats.training.evaluate import Support
 def test_help_names_every_verb_and_says_what_this_is_not(fewbeats) -> None:
     done = fewbeats("--help")
     assert done.returncode == 0
-    for verb in ("demo", "run", "calibrate", "simulate", "train", "export", "evaluate"):
-        assert verb in done.stdout
+    verbs = ("demo", "run", "calibrate", "simulate", "train", "export", "evaluate", "ablate")
+    for verb in (*verbs, "search", "report", "data"):
+        assert f" {verb} " in done.stdout
     assert "no medical device" in " ".join(done.stdout.split())
 
 

@@ -1,4 +1,4 @@
-"""A training of a few steps on made subjects: real in every part, trained in seconds."""
+"""Two trainings of a few steps on made subjects: real in every part, done in seconds."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,19 +6,46 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fewbeats.training.config import Recipe
-from fewbeats.training.datasets import Subject
-from fewbeats.training.pretrain import Trained, pretrain
+from fewbeats.device.adapt import AdaptConfig
+from fewbeats.training.config import FinishConfig, NetworkConfig, Recipe, ValidationConfig
+from fewbeats.training.datasets import Dataset, Subject
+from fewbeats.training.pretrain import pretrain
+from fewbeats.training.trained import Trained
+
+HELD_BACK = ("made/6", "made/7")
 
 
 @pytest.fixture(scope="session")
-def subjects(make_subject: Callable[..., Subject]) -> dict[str, Subject]:
-    return {f"made/{n}": make_subject(f"made/{n}", 40, 40) for n in range(8)}
+def dataset(make_subject: Callable[..., Subject]) -> Dataset:
+    subjects = {f"made/{n}": make_subject(f"made/{n}", 40, 40) for n in range(8)}
+    return Dataset(subjects, licences={"made": "Made for tests"}, citations={"made": "Nobody"})
 
 
 @pytest.fixture(scope="session")
-def trained(subjects: dict[str, Subject]) -> Trained:
+def recipe() -> Recipe:
     torch.set_num_threads(1)
     recipe = Recipe()
-    few = replace(recipe.meta, steps=25, tasks=4, va_tasks=4)
-    return pretrain(replace(recipe, meta=few), subjects, ["made/6", "made/7"], seed=1)
+    meta = replace(
+        recipe.meta, steps=25, tasks=4, va_tasks=4, shots=5, query=8, prototypes=8, average=0.9
+    )
+    return replace(
+        recipe,
+        network=NetworkConfig(channels=(8, 16), kernels=(9, 5), strides=(3, 3), features=8),
+        meta=meta,
+        adapt=AdaptConfig(rounds=1, steps=2),
+        validation=ValidationConfig(share=0.34, every=10, refit=False),
+        finish=FinishConfig(steps=5),
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(recipe: Recipe, dataset: Dataset) -> Trained:
+    """Two of six subjects chose when to stop, and two were held back."""
+    return pretrain(recipe, dataset.subjects, HELD_BACK, seed=1)
+
+
+@pytest.fixture(scope="session")
+def of_everybody(recipe: Recipe, dataset: Dataset) -> Trained:
+    """Nobody was held back."""
+    without = replace(recipe, validation=ValidationConfig(share=0))
+    return pretrain(without, dataset.subjects, seed=1)

@@ -8,7 +8,7 @@ from fewbeats.device.backbone import OnnxBackbone
 from fewbeats.errors import ExportError
 from fewbeats.export.onnx import export_onnx
 from fewbeats.export.quantize import quantize
-from fewbeats.training.pretrain import Trained
+from fewbeats.training.trained import Trained
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbeats.errors import DataError
-from fewbeats.firmware_bridge.codecs.wfdb_annotations import Annotations, read_annotations
+from fewbeats.firmware_bridge.codecs.wfdb_annotations import Annotations
 from fewbeats.firmware_bridge.records import open_record
 from fewbeats.firmware_bridge.rhythms import Rhythm, RhythmLabels
+from fewbeats.training.datasets import read_labels
+from fewbeats.training.label_map import parse_label_map
 from fewbeats.training.labels import WindowLabel, label_record, label_windows
 
 RATE_HZ = 100.0
@@ -28,8 +30,9 @@ def annotations(*entries: tuple[float, str] | tuple[float, str, str]) -> Annotat
     )
 
 
-def labelled(*entries, length_s: float = 100, record: str = "") -> RhythmLabels:
-    return label_record(annotations(*entries), round(length_s * RATE_HZ), RATE_HZ, record)
+def labelled(*entries, length_s: float = 100, toml: str = "") -> RhythmLabels:
+    label_map = parse_label_map(toml, "test")
+    return label_record(annotations(*entries), round(length_s * RATE_HZ), RATE_HZ, "r1", label_map)
 
 
 def at(labels: RhythmLabels, second: float) -> Rhythm:
@@ -126,6 +129,77 @@ def test_fast_beats_without_a_class_may_be_tachycardia():
     assert at(labels, 40) is Rhythm.SINUS
 
 
+@pytest.mark.parametrize("symbol", ["V", "E", "!"])
+def test_three_ventricular_beats_in_a_row_may_be_tachycardia(symbol):
+    def day(run: int) -> RhythmLabels:
+        middle = [(20 + 0.6 * n, symbol) for n in range(run)]
+        return labelled(*beats(0, 20), *middle, *beats(20 + 0.6 * run, 100))
+
+    assert (day(2).rhythms[:9900] == Rhythm.SINUS).all()
+    three = day(3).rhythms
+    assert (three[1950:2180] == Rhythm.UNLABELLED).all()
+    assert (three[:1900] == Rhythm.SINUS).all()
+    assert (three[2180:9900] == Rhythm.SINUS).all()
+
+
+def test_a_run_of_ventricular_beats_at_either_end_is_unlabelled_to_the_end():
+    run = [(float(t), "V") for t in np.arange(0, 3, 0.6)]
+    assert at(labelled(*run, *beats(3, 100)), 0) is Rhythm.UNLABELLED
+    late = [(97 + t, "V") for t, _ in run]
+    assert at(labelled(*beats(0, 97), *late), 99.9) is Rhythm.UNLABELLED
+
+
+def test_a_map_explains_strings_and_the_rest_stay_usual():
+    labels = labelled(
+        *((0, "+", "(TDP"), (20, "+", "(N"), (40, "+", "(HUM"), (50, "+", "(X")),
+        toml='[rhythms]\nTDP = "vt"\nHUM = "noise"\ndefault = "other"',
+    )
+    assert [at(labels, second) for second in (10, 30, 45, 60)] == [
+        *(Rhythm.VT, Rhythm.SINUS, Rhythm.SINUS, Rhythm.OTHER)
+    ]
+    assert labels.noise[4000:5000].all() and labels.noise.sum() == 1000
+
+
+def test_a_map_names_other_symbols():
+    labels = labelled(
+        *((float(t), "b") for t in range(30)),
+        *((30, "("), (40, ")"), (60, "#"), (70, "#")),
+        toml="""[symbols]
+beats = "b"
+va_opens = "("
+va_closes = ")"
+va_is = "vt"
+beats_are = "sinus"
+noise = "#"
+uncertain_before_va_s = 5
+""",
+    )
+    assert [at(labels, second) for second in (20, 27, 35, 45)] == [
+        *(Rhythm.SINUS, Rhythm.UNLABELLED, Rhythm.VT, Rhythm.UNLABELLED)
+    ]
+    assert labels.noise.sum() == 1000
+
+
+def test_a_style_that_a_record_does_not_have_leaves_it_unlabelled():
+    entries = beats(0, 100)
+    assert not labelled(*entries, toml='[symbols]\nstyle = "rhythm-changes"').rhythms.any()
+    other = labelled(*entries, toml='[symbols]\nstyle = "brackets"')
+    assert at(other, 50) is Rhythm.OTHER
+
+
+def test_brackets_are_va_even_where_beats_are_said_to_tell_the_rhythm():
+    labels = labelled(*beats(0, 70), (70, "["), (80, "]"), toml='[symbols]\nstyle = "beats"')
+    assert labels.va_episodes_s() == [(70.0, 80.0)]
+    assert at(labels, 65) is Rhythm.UNLABELLED
+
+
+def test_faults_are_unlabelled_to_the_end_of_the_record_and_no_further():
+    labels = labelled((0, "+", "(VT"), toml="[faults]\nr1 = [[10, 20.5], [90, inf]]\nr2 = [[0, 5]]")
+    unknown = labels.rhythms == Rhythm.UNLABELLED
+    assert unknown[1000:2050].all() and unknown[9000:].all()
+    assert unknown.sum() == 1050 + 1000
+
+
 def test_no_annotations_is_an_error():
     with pytest.raises(DataError, match="no annotations"):
         labelled()
@@ -197,7 +271,7 @@ def test_the_window_rule_against_its_words(rhythms, noise, start_s, rate_hz):
 
 def real(data_dir: Path, name: str) -> RhythmLabels:
     record = open_record(data_dir / name)
-    return label_record(read_annotations(record.path), record.length, record.rate_hz, record.name)
+    return read_labels(record)
 
 
 def test_vfdb_418(data_dir):

@@ -1,124 +1,179 @@
-"""The inner loop: equal to the device's, and differentiable twice."""
-
-from dataclasses import replace
+"""The inner loop of the head: equal to the device's, and differentiable twice."""
 
 import numpy as np
 import pytest
 import torch
 
-from fewbeats.device.adapt import AdaptConfig, adapt
+from fewbeats.device.adapt import AdaptConfig, adapt, gradient
 from fewbeats.device.head import Head
-from fewbeats.errors import DataError
-from fewbeats.training.config import AugmentConfig, MetaConfig, NetworkConfig, Recipe
-from fewbeats.training.maml import MetaTrainer, adapt_heads
-from fewbeats.training.tasks import TaskSampler
-
-SMALL = Recipe(
-    network=NetworkConfig(channels=(4, 8), kernels=(9, 5), strides=(4, 3), features=6),
-    meta=MetaConfig(steps=20, tasks=4, va_tasks=3, shots=4, query=5, prototypes=6),
+from fewbeats.training.maml import (
+    STEP_NAMES,
+    Losses,
+    adapt_heads,
+    embedded,
+    head_only_losses,
+    supervised_losses,
+    task_difficulties,
 )
+from fewbeats.training.network import seeded_backbone
+
+CONFIG = AdaptConfig(rounds=3, inner_step=0.3, outer_step=0.2, steps=4, step=0.4, pull=0.2)
+SIZES = {name: getattr(CONFIG, name) for name in STEP_NAMES}
+NAMES = ["made/1", "made/4", "calm/0", "calm/2"]
 
 
-def sampler(subjects, recipe: Recipe = SMALL, seed: int = 0) -> TaskSampler:
-    return TaskSampler(subjects, recipe.window, recipe.meta, recipe.augment, seed)
-
-
-def support(rng: np.random.Generator, tasks: int = 3, features: int = 5):
+def support(seed: int, tasks: int, features: int):
+    """(tasks, 11, features + 1) with a column of ones, and the classes of the 11."""
+    rng = np.random.default_rng(seed)
     x = rng.normal(size=(tasks, 11, features))
     y = np.arange(11) >= 4
     x[:, y] += 1
-    return x, y
+    return np.concatenate([x, np.ones((tasks, 11, 1))], axis=2), y
 
 
 def test_it_takes_the_steps_that_the_device_takes():
-    rng = np.random.default_rng(0)
-    x, y = support(rng)
-    config = AdaptConfig(rounds=3, inner_step=0.3, outer_step=0.2, steps=4, step=0.4, pull=0.2)
+    x1, y = support(0, tasks=3, features=5)
+    rng = np.random.default_rng(1)
     start = Head(rng.normal(size=5), 0.3, 0.5, "b")
     heads = adapt_heads(
         torch.tensor(np.append(start.weights, start.bias)).expand(3, -1),
-        torch.tensor(np.concatenate([x, np.ones((3, 11, 1))], axis=2)),
+        torch.tensor(x1),
         torch.tensor(y.astype(np.float64)),
-        config,
+        CONFIG,
+        SIZES,
     ).numpy()
     for task in range(3):
-        fitted = adapt(start, x[task], y, config)
+        fitted = adapt(start, x1[task, :, :-1], y, CONFIG)
         np.testing.assert_allclose(heads[task, :-1], fitted.weights, rtol=1e-12)
         assert heads[task, -1] == pytest.approx(fitted.bias, rel=1e-12)
 
 
+def leaves(seed: int = 1):
+    """Head, features and step sizes, all in double precision and all to be differentiated."""
+    x1, y = support(seed, tasks=2, features=3)
+    rng = np.random.default_rng(seed)
+    return (
+        torch.tensor(rng.normal(size=4), requires_grad=True),
+        torch.tensor(x1, requires_grad=True),
+        torch.tensor([0.7, 0.5, 0.6, 0.1], dtype=torch.float64, requires_grad=True),
+        torch.tensor(y.astype(np.float64)),
+    )
+
+
+def outer(start, x1, sizes, y, order: int = 2) -> torch.Tensor:
+    query = torch.tensor(np.random.default_rng(2).normal(size=4))
+    config = AdaptConfig(rounds=2, steps=3)
+    named = dict(zip(STEP_NAMES, sizes, strict=True))
+    heads = adapt_heads(start.expand(2, -1), x1, y, config, named, order)
+    return torch.nn.functional.softplus(heads @ query).sum()
+
+
 def test_its_gradient_is_second_order():
-    """Against central differences, through the inner steps, to the head and to the features."""
-    rng = np.random.default_rng(1)
-    x, y = support(rng, tasks=2, features=3)
-    x1 = torch.tensor(np.concatenate([x, np.ones((2, 11, 1))], axis=2), requires_grad=True)
-    start = torch.tensor(rng.normal(size=4), requires_grad=True)
-    query = torch.tensor(rng.normal(size=4))
-    config = AdaptConfig(rounds=2, inner_step=0.7, outer_step=0.5, steps=3, step=0.6, pull=0.1)
-    targets = torch.tensor(y.astype(np.float64))
-
-    def loss(start: torch.Tensor, x1: torch.Tensor) -> torch.Tensor:
-        heads = adapt_heads(start.expand(2, -1), x1, targets, config)
-        return torch.nn.functional.softplus(heads @ query).sum()
-
-    assert torch.autograd.gradcheck(loss, (start, x1), eps=1e-6, atol=1e-6)
-    (whole,) = torch.autograd.grad(loss(start, x1), start)
-    cut = adapt_heads(start.expand(2, -1).detach(), x1.detach(), targets, config)
-    error = torch.sigmoid(cut @ query)
-    first_order = (error[:, None] * query).sum(dim=0)
-    assert not torch.allclose(whole, first_order, rtol=0.05), "first order would be this"
+    """Against central differences, through the inner steps, to head, features and step sizes."""
+    start, x1, sizes, y = leaves()
+    assert torch.autograd.gradcheck(
+        lambda *parts: outer(*parts, y), (start, x1, sizes), eps=1e-6, atol=1e-7
+    )
 
 
-def test_the_same_seed_trains_the_same(made_subjects):
-    def trained(seed: int) -> dict[str, torch.Tensor]:
-        trainer = MetaTrainer(SMALL, sampler(made_subjects, seed=seed), seed)
-        for _ in range(5):
-            trainer.step()
-        network, head = trainer.result()
-        return network.state_dict() | {"head": head}
+def test_its_first_order_gradient_is_the_one_derived_by_hand():
+    """With inner gradients g constant, dh/dh0 = 1, and the sizes' derivatives are sums of g.
 
-    one, same, other = trained(1), trained(1), trained(2)
-    assert all(torch.equal(one[k], same[k]) for k in one)
-    assert not torch.equal(one["head"], other["head"])
-
-
-def test_the_order_of_subjects_decides_nothing_about_who_has_va(made_subjects):
-    batch = sampler(made_subjects).draw()
-    assert batch.normals.shape == (4, 9, 250)
-    assert batch.va.shape == (3, 9, 250)
-    assert batch.prototypes.shape == (6, 250)
-    assert batch.others_va.shape == (1, 5, 250)
-
-
-def test_windows_are_standardised_as_on_the_device(made_subjects):
-    batch = sampler(made_subjects).draw()
-    windows = batch.va.reshape(-1, 250)
-    assert torch.allclose(windows.mean(dim=1), torch.zeros(len(windows)), atol=1e-5)
-    assert torch.allclose(windows.square().mean(dim=1), torch.ones(len(windows)), atol=1e-4)
-
-
-def test_without_disturbance_a_window_is_a_piece_of_its_stretch():
-    recipe = replace(SMALL, augment=AugmentConfig(stretch=0, flip=0, noise=0, wander=0, clip=0))
-    from fewbeats.training.tasks import Augmenter
-
-    augmenter = Augmenter(recipe.window, recipe.augment)
-    stretch = torch.sin(torch.arange(350) / 5.0).expand(3, -1)
-    windows = augmenter(stretch, torch.Generator().manual_seed(0))
-    for window in windows:
-        fits = [
-            torch.dot(window, augmenter.standardise(stretch[:1, i : i + 250])[0]) / 250
-            for i in range(100)
-        ]
-        assert max(fits) > 0.99
+    A step h <- h - s (g + p (h - h0)) shrinks what a derivative was before by 1 - s p.
+    """
+    start, x1, sizes, y = leaves()
+    first, second = (
+        torch.autograd.grad(outer(start, x1, sizes, y, order), [start, sizes]) for order in (1, 2)
+    )
+    inner, outside, step, pull = sizes.tolist()
+    query = np.random.default_rng(2).normal(size=4)
+    va = y.numpy()
+    share = np.where(va > 0.5, 0.5 / va.sum(), 0.5 / (1 - va).sum())
+    expected_start, expected_sizes = np.zeros(4), np.zeros(4)
+    for task in range(2):
+        x, h0 = x1[task].detach().numpy(), start.detach().numpy()
+        h, moved = h0, np.zeros((4, 4))  # dh / d(inner, outside, step, pull)
+        for _ in range(2):
+            g = gradient(h, x, va, share)
+            ahead = h - inner * g
+            after = gradient(ahead, x, va, share)
+            h = ahead - outside * after
+            moved[0] -= g
+            moved[1] -= after
+        for _ in range(3):
+            g = gradient(h, x, va, share)
+            moved *= 1 - step * pull
+            moved[2] -= g + pull * (h - h0)
+            moved[3] -= step * (h - h0)
+            h = h - step * (g + pull * (h - h0))
+        slope = query / (1 + np.exp(-h @ query))
+        expected_start += slope
+        expected_sizes += moved @ slope
+    np.testing.assert_allclose(first[0], expected_start, rtol=1e-10)
+    np.testing.assert_allclose(first[1], expected_sizes, rtol=1e-10)
+    assert not torch.allclose(first[0], second[0], rtol=0.05), "second order is another one"
+    whole = outer(start, x1, sizes, y, order=1)
+    (none,) = torch.autograd.grad(whole, [x1], allow_unused=True)
+    assert none is None, "features are reached through inner gradients alone"
 
 
-def test_too_few_subjects_are_refused(made_subjects):
-    few = {name: s for name, s in made_subjects.items() if name in ("made/0", "calm/0")}
-    with pytest.raises(DataError, match="both VA and other"):
-        sampler(few)
-    ill = {name: s for name, s in made_subjects.items() if name.startswith("made")}
-    with pytest.raises(DataError, match=r"lower meta\.tasks"):
-        sampler(ill)
-    bare = {"x/1": replace(next(iter(made_subjects.values())), stretches=None)}
-    with pytest.raises(DataError, match="without stretches"):
-        sampler(bare)
+def cross_entropy(logits: np.ndarray, va: np.ndarray) -> float:
+    return float(np.logaddexp(0, np.where(va, -logits, logits)).mean())
+
+
+def test_losses_are_those_of_the_devices_own_adaptation(small, make_sampler):
+    """Each task calibrated by ``device.adapt``, NumPy throughout, and scored on its query."""
+    batch = make_sampler(small).draw(3, NAMES)
+    network = seeded_backbone(small.network, 0).eval()
+    rng = np.random.default_rng(5)
+    weights, bias = rng.normal(size=6), 0.2
+    head = torch.tensor(np.append(weights, bias)).float()
+    start = Head(head[:-1].double().numpy(), float(head[-1]), 0.5, "b")
+    shots = small.meta.shots
+    with torch.no_grad():
+        found = head_only_losses(network, head, batch, shots, CONFIG, SIZES)
+        plain = supervised_losses(network, head, batch)
+        hard = task_difficulties(network, head, batch, shots, CONFIG, SIZES)
+        normals, va, prototypes = (
+            part[..., :-1].double().numpy() for part in embedded(network, batch)
+        )
+    none, both, one_sided, everything = [], [], [], []
+    for task in range(4):
+        query = np.concatenate([normals[task, shots:], va[task, shots:]])
+        y = np.arange(10) >= 5
+        none.append(cross_entropy(start.logits(query), y))
+        everything.append(
+            cross_entropy(
+                start.logits(np.concatenate([normals[task], va[task]])), np.arange(18) >= 9
+            )
+        )
+        mine = np.concatenate([normals[task, :shots], prototypes])
+        fitted = adapt(start, mine, np.arange(6) >= 4, CONFIG)
+        one_sided.append(cross_entropy(fitted.logits(query), y))
+        if task < 2:
+            mine = np.concatenate([normals[task, :shots], va[task, :shots]])
+            fitted = adapt(start, mine, np.arange(8) >= 4, CONFIG)
+            both.append(cross_entropy(fitted.logits(query), y))
+    assert float(found.none) == pytest.approx(np.mean(none), abs=1e-5)
+    assert float(found.both_classes) == pytest.approx(np.mean(both), abs=1e-5)
+    assert float(found.normals) == pytest.approx(np.mean(one_sided), abs=1e-5)
+    assert float(found.total) == pytest.approx(
+        np.mean(none) + np.mean(both) + np.mean(one_sided), abs=1e-5
+    )
+    assert float(plain.total) == pytest.approx(np.mean(everything), abs=1e-5)
+    np.testing.assert_allclose(hard, [*both, *one_sided[2:]], atol=1e-5)
+
+
+def test_an_objective_that_is_not_asked_for_is_not_counted():
+    parts = Losses(torch.tensor(1.0), None, torch.tensor(2.0))
+    assert float(parts.total) == 3
+
+
+def test_gradients_reach_backbone_head_and_sizes(small, make_sampler):
+    batch = make_sampler(small).draw(1, NAMES)
+    network = seeded_backbone(small.network, 0).train()
+    head = torch.zeros(7, requires_grad=True)
+    sizes = {name: torch.tensor(0.3, requires_grad=True) for name in STEP_NAMES}
+    total = head_only_losses(network, head, batch, 4, CONFIG, sizes).total
+    reached = torch.autograd.grad(total, [*network.parameters(), head, *sizes.values()])
+    assert all(torch.isfinite(g).all() and g.abs().sum() > 0 for g in reached)

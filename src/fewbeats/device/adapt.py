@@ -97,11 +97,11 @@ def adapt(
         start,
         weights=w[:-1],
         bias=float(w[-1]),
-        threshold=_threshold(start.threshold, scores, va, config.follow),
+        threshold=moved_threshold(start.threshold, scores, va, config.follow),
     )
 
 
-def _threshold(
+def moved_threshold(
     start: float, scores: NDArray[np.float64], va: NDArray[np.bool_], follow: float
 ) -> float:
     """The start's operating point, moved toward the middle between the patient's own classes.

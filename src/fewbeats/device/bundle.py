@@ -101,6 +101,12 @@ class Bundle:
         subjects = self.card.get("subjects")
         return tuple(subjects.get("training", ())) if isinstance(subjects, dict) else ()
 
+    @property
+    def trained_marks(self) -> frozenset[str]:
+        """Marks by which those subjects are known under any other name, if the card has them."""
+        subjects = self.card.get("subjects")
+        return frozenset(subjects.get("marks", ())) if isinstance(subjects, dict) else frozenset()
+
     @cached_property
     def backbone(self) -> Backbone:
         """The backbone, loaded once and proven on the golden windows.

@@ -135,7 +135,7 @@ class Preprocessor:
         self.spec = spec
         self.segment = -1
         """Number of the current segment, from 0; -1 before the first valid sample."""
-        self._basis = _baseline_basis(spec)
+        self._basis = baseline_basis(spec)
         self._none = Windows(
             np.empty((0, 1, spec.samples), dtype=np.float32),
             np.empty(0, dtype=np.int64),
@@ -293,7 +293,7 @@ def windows_of(samples_uv: NDArray[np.floating], rate_hz: float, spec: WindowSpe
     return Preprocessor(spec).feed(chunk_of(samples_uv, rate_hz))
 
 
-def _baseline_basis(spec: WindowSpec) -> NDArray[np.float64]:
+def baseline_basis(spec: WindowSpec) -> NDArray[np.float64]:
     """(components, samples): the slow cosines of a window, as integers in float64.
 
     DCT-II functions of frequency up to ``low_hz``; projecting them out is a high-pass that

@@ -1,9 +1,11 @@
 """The recipe: every number that decides what training makes, in one file."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,16 @@ def _require(good: bool, message: str) -> None:
         raise DataError(f"The recipe cannot be used: {message}.")
 
 
+NETWORK_KINDS = ("separable", "reference")
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """The backbone's shape.
 
     Attributes:
+        kind: "separable", what is shipped; or "reference", the published network of MetaVA, for
+            comparison, of which ``features`` and ``dropout`` alone can be chosen.
         channels: output channels of each convolution.
         kernels: their lengths, odd.
         strides: their steps.
@@ -31,6 +38,7 @@ class NetworkConfig:
         dropout: share of pooled channels left out in training.
     """
 
+    kind: str = "separable"
     channels: tuple[int, ...] = (32, 64, 128)
     kernels: tuple[int, ...] = (15, 9, 9)
     strides: tuple[int, ...] = (3, 3, 3)
@@ -38,6 +46,10 @@ class NetworkConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        _require(
+            self.kind in NETWORK_KINDS,
+            f"network.kind = {self.kind!r} is none of {', '.join(NETWORK_KINDS)}",
+        )
         layers = len(self.channels)
         _require(
             layers > 0 and len(self.kernels) == layers and len(self.strides) == layers,
@@ -55,28 +67,43 @@ class NetworkConfig:
 class AugmentConfig:
     """How training windows are varied, so that a sensor's habits are not learned as rhythms.
 
+    Shares are chances for each window; amplitudes are in units of the window's own deviation.
+
     Attributes:
-        stretch: the time axis is scaled by exp(-stretch) to exp(stretch).
-        flip: share of windows with reversed polarity, as a swapped electrode has.
-        noise: highest standard deviation of added noise, in units of the window's own.
+        stretch: the time axis is scaled by exp(-stretch) to exp(stretch), as another sampling
+            clock or a heart somewhat slower or faster would.
+        leads: share mixed with the record's other lead, as another electrode position sees it.
+        flip: share with reversed polarity, as swapped electrodes have.
+        gain: highest slope of an amplification that changes within the window.
+        noise: highest standard deviation of added noise.
         wander: highest amplitude of an added wave of 0.5-2.5 Hz.
-        clip: share of windows whose peaks are cut.
+        motion: highest jump of an electrode that is knocked and settles again.
+        mains: highest amplitude of what is left of 50 or 60 Hz.
+        clip: share whose peaks are cut.
     """
 
     stretch: float = 0.12
+    leads: float = 0.3
     flip: float = 0.3
+    gain: float = 0.3
     noise: float = 0.25
     wander: float = 0.5
+    motion: float = 1.5
+    mains: float = 0.15
     clip: float = 0.1
 
     def __post_init__(self) -> None:
+        shares = (self.leads, self.flip, self.clip)
+        _require(all(0 <= v <= 1 for v in shares), "augment.leads, flip and clip are shares, 0-1")
+        amounts = (self.stretch, self.noise, self.wander, self.motion, self.mains)
         _require(
-            0 <= self.flip <= 1 and 0 <= self.clip <= 1, "augment.flip and clip are shares, 0-1"
+            min(amounts) >= 0 and 0 <= self.gain < 1,
+            "augment.stretch, noise, wander, motion and mains must not be negative, and gain "
+            "lies in [0, 1)",
         )
-        _require(
-            min(self.stretch, self.noise, self.wander) >= 0,
-            "augment.stretch, noise and wander must not be negative",
-        )
+
+
+METHODS = ("anil", "maml", "supervised")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +111,28 @@ class MetaConfig:
     """How meta-training goes.
 
     Attributes:
+        method: "anil", whose inner loop moves the head alone, as the device does; "maml", whose
+            inner loop moves every weight; "supervised", which has none.
+        order: of the outer gradient, 1 or 2: with 1 the inner steps count as constants.
+        learn_steps: whether the inner step sizes are learned too.
+        inner_steps: of full MAML.
+        inner_step: their size, or where its learning starts.
         steps: outer steps.
         tasks: subjects in each.
         va_tasks: how many of them have VA windows of their own.
         shots: support windows a class.
         query: query windows a class.
-        prototypes: VA windows of other subjects, where a task has none in its support.
+        prototypes: VA windows of any training subjects, where a support has none.
         learning_rate: the highest of the one-cycle schedule.
         weight_decay: of the backbone.
         average: decay of the running mean of the weights, which is what is kept.
     """
 
+    method: str = "anil"
+    order: int = 2
+    learn_steps: bool = True
+    inner_steps: int = 3
+    inner_step: float = 0.05
     steps: int = 800
     tasks: int = 12
     va_tasks: int = 8
@@ -107,13 +145,83 @@ class MetaConfig:
 
     def __post_init__(self) -> None:
         _require(
-            min(self.steps, self.va_tasks, self.shots, self.query, self.prototypes) > 0,
-            "meta.steps, va_tasks, shots, query and prototypes must be at least 1",
+            self.method in METHODS,
+            f"meta.method = {self.method!r} is none of {', '.join(METHODS)}",
+        )
+        _require(self.order in (1, 2), f"meta.order = {self.order} is neither 1 nor 2")
+        counts = (self.steps, self.va_tasks, self.shots, self.query, self.prototypes)
+        _require(
+            min(*counts, self.inner_steps) > 0,
+            "meta.steps, va_tasks, shots, query, prototypes and inner_steps must be at least 1",
         )
         _require(self.va_tasks <= self.tasks, "meta.va_tasks cannot exceed meta.tasks")
         _require(
             self.learning_rate > 0 and self.weight_decay >= 0 and 0 <= self.average < 1,
             "meta.learning_rate must be positive, weight_decay >= 0 and average in [0, 1)",
+        )
+        _require(0 < self.inner_step <= 10, "meta.inner_step lies in (0, 10]")
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumConfig:
+    """Which subjects are drawn when: the easy ones first.
+
+    Attributes:
+        enabled: whether there is a curriculum; without one everybody may be drawn at any time.
+        start: share of the subjects, the easiest, that may be drawn at first.
+        ramp: share of the steps after which everybody may be drawn.
+        every: steps from one measurement of the difficulties to the next.
+    """
+
+    enabled: bool = False
+    start: float = 0.3
+    ramp: float = 0.5
+    every: int = 40
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.start <= 1 and 0 <= self.ramp <= 1 and self.every > 0,
+            "curriculum.start lies in (0, 1], ramp in [0, 1], and every is at least 1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationConfig:
+    """Meta-validation: subjects that choose when to stop, and take no part in training.
+
+    Attributes:
+        share: of the training subjects; 0 keeps the last weights instead.
+        every: steps from one validation to the next.
+        refit: train once more on everybody, for as many steps as were found best.
+    """
+
+    share: float = 0.15
+    every: int = 50
+    refit: bool = True
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.share < 1 and self.every > 0,
+            "validation.share lies in [0, 1) and every is at least 1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FinishConfig:
+    """Quantisation-aware finishing: the last steps feel the rounding of int8.
+
+    Attributes:
+        steps: how many; 0 leaves it out.
+        learning_rate: of these steps.
+    """
+
+    steps: int = 100
+    learning_rate: float = 0.0003
+
+    def __post_init__(self) -> None:
+        _require(
+            self.steps >= 0 and self.learning_rate > 0,
+            "finish.steps must not be negative, and finish.learning_rate be positive",
         )
 
 
@@ -143,13 +251,40 @@ class Recipe:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    finish: FinishConfig = field(default_factory=FinishConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
 
+    def __post_init__(self) -> None:
+        for part in _PARTS:
+            for name, value in asdict(getattr(self, part)).items():
+                finite = not isinstance(value, float) or isfinite(value)
+                _require(finite, f"{part}.{name} = {value} is no finite number")
+        _require(
+            self.meta.method != "maml" or self.network.kind == "separable",
+            'meta.method = "maml" needs network.kind = "separable"',
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and TOML hold them."""
         return asdict(self)
+
+    def as_toml(self) -> str:
+        """The text of a file that ``load_recipe`` reads back to the same recipe."""
+        lines = [f"name = {_toml(self.name)}"]
+        for part in _PARTS:
+            lines += ["", f"[{part}]"]
+            lines += [f"{k} = {_toml(v)}" for k, v in asdict(getattr(self, part)).items()]
+        return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """Numbers, booleans, strings and lists of numbers are written alike in JSON and TOML."""
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # TOML takes no control character as it is
 
 
 _PARTS = {
@@ -157,6 +292,9 @@ _PARTS = {
     "network": NetworkConfig,
     "augment": AugmentConfig,
     "meta": MetaConfig,
+    "curriculum": CurriculumConfig,
+    "validation": ValidationConfig,
+    "finish": FinishConfig,
     "adapt": AdaptConfig,
     "head": HeadConfig,
     "detector": DetectorConfig,

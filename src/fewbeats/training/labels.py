@@ -1,6 +1,7 @@
 """What the heart does at each sample of a record, and what a window of it may be called.
 
-Four PhysioNet databases say it in three styles, told apart by the annotations themselves:
+Databases say it in three styles, told apart by the annotations themselves or by the folder's label
+map, which also says what each string and symbol means:
 
 * rhythm changes (``+`` with ``(N``, ``(VT``, ...): VFDB and MITDB, where ``[`` and ``]`` around
   ventricular flutter may come on top;
@@ -11,6 +12,7 @@ A wrong "no VA" teaches a detector to miss, a wrong "VA" to cry wolf. Whatever t
 do not settle is UNLABELLED: it is neither trained on nor scored.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
@@ -21,12 +23,7 @@ from numpy.typing import NDArray
 from fewbeats.errors import DataError
 from fewbeats.firmware_bridge.codecs.wfdb_annotations import Annotations
 from fewbeats.firmware_bridge.rhythms import Rhythm, RhythmLabels
-
-BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?!")
-"""Annotation symbols that stand for a heartbeat (PhysioNet annotation codes)."""
-
-UNCERTAIN_BEFORE_ONSET_S = 60.0
-"""CUDB marks fibrillation only; the tachycardia that leads to it lies before the bracket."""
+from fewbeats.training.label_map import LabelMap, Style
 
 LONGEST_BEAT_GAP_S = 3.0
 """Where beats alone are annotated, a longer stretch without one has no known rhythm."""
@@ -35,36 +32,17 @@ FASTEST_KNOWN_RR_S = 60 / 180
 """Faster than this, beats without a class may as well be ventricular tachycardia."""
 
 _FAST_RUN = 5  # RR intervals that are judged together
+_VENTRICULAR_RUN = 3  # ventricular beats in a row that may be tachycardia
 
-_OTHER_RHYTHMS = frozenset(
-    {
-        *("AFIB", "AFL", "SVTA"),  # atrial fibrillation and flutter, supraventricular tachycardia
-        *("AB", "B", "BI", "T", "HGEA"),  # bigeminy, trigeminy, high-grade ectopy
-        *("BII", "NOD", "J", "SBR", "IVR", "VER"),  # block, slow and escape rhythms
-        *("P", "PM", "PREX"),  # paced, pre-excitation
-    }
-)
-
-_RHYTHMS = {
-    "VT": Rhythm.VT,
-    "VF": Rhythm.VF,
-    "VFIB": Rhythm.VF,
-    "VFL": Rhythm.VFL,
-    "ASYS": Rhythm.ASYSTOLE,
-    "N": Rhythm.SINUS,
-    "NSR": Rhythm.SINUS,
-} | dict.fromkeys(_OTHER_RHYTHMS, Rhythm.OTHER)
-"""Rhythm strings that are known. An unknown one might be VA: it stays UNLABELLED."""
-
-_FAULTS: dict[str, tuple[tuple[float, float], ...]] = {
-    "cu02": ((490.0, np.inf),),
-    "cu17": ((421.0, 459.0),),
-}
-"""Seconds in which CUDB's published brackets leave out what looks like VT or flutter."""
+_USUAL = LabelMap("")
 
 
 def label_record(
-    annotations: Annotations, length: int, rate_hz: float, record: str = ""
+    annotations: Annotations,
+    length: int,
+    rate_hz: float,
+    record: str = "",
+    label_map: LabelMap = _USUAL,
 ) -> RhythmLabels:
     """Turn a record's annotations into its rhythm and noise, sample by sample.
 
@@ -72,30 +50,47 @@ def label_record(
         annotations: the reference annotations.
         length: samples in the record.
         rate_hz: its sampling rate.
-        record: its name; a few published records have known label faults.
+        record: its name, under which the map has its label faults.
+        label_map: what the annotations mean.
 
     Raises:
         DataError: there is no annotation at all.
     """
-    if len(annotations.samples) == 0:
+    if len(annotations) == 0:
         raise DataError(f"Record {record!r} has no annotations: nothing in it can be trained on.")
     rhythms = np.full(length, int(Rhythm.UNLABELLED), dtype=np.uint8)
-    noise = np.zeros(length, dtype=np.bool_)
-    labels = RhythmLabels(rhythms, noise, rate_hz)
-    if any(_rhythm_name(aux) for aux in annotations.aux):
-        _paint_rhythm_changes(annotations, labels)
-        _paint_brackets(annotations, rhythms, Rhythm.VFL)
+    labels = RhythmLabels(rhythms, np.zeros(length, dtype=np.bool_), rate_hz)
+    style = _style(annotations, label_map)
+    noise_symbols = label_map.noise_symbols
+    if style is Style.RHYTHM_CHANGES:
+        _paint_rhythm_changes(annotations, labels, label_map)
+        in_brackets = Rhythm.VFL
     else:
-        bracketed = "[" in annotations.symbols or "]" in annotations.symbols
-        _paint_beats(annotations, labels, Rhythm.OTHER if bracketed else Rhythm.SINUS)
-        if bracketed:
-            _forget_before_onsets(annotations, labels)
-            _paint_noise(annotations, noise)
-        _paint_brackets(annotations, rhythms, Rhythm.VF)
-    for start_s, stop_s in _FAULTS.get(record, ()):
+        bracketed = style is Style.BRACKETS
+        usual = Rhythm.OTHER if bracketed else Rhythm.SINUS
+        beats_are = usual if label_map.beats_are is None else label_map.beats_are
+        _paint_beats(annotations, labels, label_map, beats_are)
+        _forget_before_onsets(annotations, labels, label_map)
+        in_brackets = Rhythm.VF
+        if bracketed and noise_symbols is None:
+            noise_symbols = {"~"}
+    _paint_noise(annotations, labels, noise_symbols or ())
+    _paint_brackets(
+        annotations, labels, label_map, in_brackets if label_map.va_is is None else label_map.va_is
+    )
+    for start_s, stop_s in label_map.faults.get(record, ()):
         stop = min(length, stop_s * rate_hz)
         rhythms[round(start_s * rate_hz) : round(stop)] = Rhythm.UNLABELLED
     return labels
+
+
+def _style(annotations: Annotations, label_map: LabelMap) -> Style:
+    if label_map.style is not Style.AUTO:
+        return label_map.style
+    if any(_rhythm_name(aux) for aux in annotations.aux):
+        return Style.RHYTHM_CHANGES
+    brackets = {*label_map.va_opens, *label_map.va_closes}
+    return Style.BEATS if brackets.isdisjoint(annotations.symbols) else Style.BRACKETS
 
 
 def _rhythm_name(aux: str) -> str:
@@ -104,7 +99,9 @@ def _rhythm_name(aux: str) -> str:
     return text[1:].rstrip(")").upper() if text.startswith("(") else ""
 
 
-def _paint_rhythm_changes(annotations: Annotations, labels: RhythmLabels) -> None:
+def _paint_rhythm_changes(
+    annotations: Annotations, labels: RhythmLabels, label_map: LabelMap
+) -> None:
     """Each rhythm holds until the next; ``(NOISE`` hides it but does not end it."""
     changes = [
         (int(sample), name)
@@ -112,19 +109,20 @@ def _paint_rhythm_changes(annotations: Annotations, labels: RhythmLabels) -> Non
         if (name := _rhythm_name(aux))
     ]
     rhythm = Rhythm.UNLABELLED
-    ends = [sample for sample, _ in changes[1:]] + [len(labels)]
-    for (start, name), end in zip(changes, ends, strict=True):
-        if name == "NOISE":
+    for (start, name), (end, _) in pairwise([*changes, (len(labels), "")]):
+        if name in label_map.noise_strings:
             labels.noise[start:end] = True
         else:
-            rhythm = _RHYTHMS.get(name, Rhythm.UNLABELLED)
+            rhythm = label_map.rhythms.get(name, label_map.default_rhythm)
         labels.rhythms[start:end] = rhythm
 
 
-def _paint_beats(annotations: Annotations, labels: RhythmLabels, rhythm: Rhythm) -> None:
-    """The rhythm is known where beats follow one another at a rate that is no tachycardia."""
+def _paint_beats(
+    annotations: Annotations, labels: RhythmLabels, label_map: LabelMap, rhythm: Rhythm
+) -> None:
+    """The rhythm is known where beats follow one another and nothing says tachycardia."""
     symbols = np.array(annotations.symbols)
-    is_beat = np.isin(symbols, list(BEAT_SYMBOLS))
+    is_beat = np.isin(symbols, list(label_map.beats))
     # Who marked an artefact (|) saw the rhythm through it.
     seen = annotations.samples[is_beat | (symbols == "|")]
     for start, end in pairwise(seen.tolist()):
@@ -136,39 +134,51 @@ def _paint_beats(annotations: Annotations, labels: RhythmLabels, rhythm: Rhythm)
         mean_s = np.convolve(intervals_s, np.full(_FAST_RUN, 1 / _FAST_RUN), mode="valid")
         for first in np.flatnonzero(mean_s < FASTEST_KNOWN_RR_S):
             labels.rhythms[beats[first] : beats[first + _FAST_RUN]] = Rhythm.UNLABELLED
+    ventricular = np.isin(symbols[is_beat], list(label_map.ventricular))
+    edges = np.flatnonzero(np.diff(ventricular, prepend=False, append=False))
+    around = [0, *beats.tolist(), len(labels)]  # the n-th beat is between around[n] and [n + 2]
+    for begin, stop in edges.reshape(-1, 2).tolist():
+        if stop - begin >= _VENTRICULAR_RUN:
+            labels.rhythms[around[begin] : around[stop + 1]] = Rhythm.UNLABELLED
 
 
-def _forget_before_onsets(annotations: Annotations, labels: RhythmLabels) -> None:
-    span = round(UNCERTAIN_BEFORE_ONSET_S * labels.rate_hz)
+def _forget_before_onsets(
+    annotations: Annotations, labels: RhythmLabels, label_map: LabelMap
+) -> None:
+    span = round(label_map.uncertain_before_va_s * labels.rate_hz)
     for sample, symbol in zip(annotations.samples.tolist(), annotations.symbols, strict=True):
-        if symbol == "[":
+        if symbol in label_map.va_opens:
             labels.rhythms[max(0, sample - span) : sample] = Rhythm.UNLABELLED
 
 
-def _paint_brackets(annotations: Annotations, rhythms: NDArray[np.uint8], rhythm: Rhythm) -> None:
+def _paint_brackets(
+    annotations: Annotations, labels: RhythmLabels, label_map: LabelMap, rhythm: Rhythm
+) -> None:
     """From ``[`` to ``]``; an episode that is not closed lasts to the end of the record."""
     onset: int | None = None
     for sample, symbol in zip(annotations.samples.tolist(), annotations.symbols, strict=True):
-        if symbol == "[" and onset is None:
+        if symbol in label_map.va_opens and onset is None:
             onset = sample
-        elif symbol == "]" and onset is not None:
-            rhythms[onset:sample] = rhythm
+        elif symbol in label_map.va_closes and onset is not None:
+            labels.rhythms[onset:sample] = rhythm
             onset = None
     if onset is not None:
-        rhythms[onset:] = rhythm
+        labels.rhythms[onset:] = rhythm
 
 
-def _paint_noise(annotations: Annotations, noise: NDArray[np.bool_]) -> None:
+def _paint_noise(
+    annotations: Annotations, labels: RhythmLabels, noise_symbols: Collection[str]
+) -> None:
     """``~`` opens and closes a noisy stretch; a beat or a bracket closes it as well."""
     start: int | None = None
     for sample, symbol in zip(annotations.samples.tolist(), annotations.symbols, strict=True):
         if start is not None:
-            noise[start:sample] = True
+            labels.noise[start:sample] = True
             start = None
-        elif symbol == "~":
+        elif symbol in noise_symbols:
             start = sample
     if start is not None:
-        noise[start:] = True
+        labels.noise[start:] = True
 
 
 class WindowLabel(IntEnum):

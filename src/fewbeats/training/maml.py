@@ -1,11 +1,17 @@
-"""Second-order meta-training in which only the head adapts (ANIL).
+"""What an outer step goes down on: the three objectives, all tasks of a step at once.
 
-Deployment freezes the backbone and fits the head, so the inner loop does just that, with the
-very steps of ``device.adapt``, unrolled; the outer step moves backbone and head start through
-them (Finn et al., ICML 2017; Raghu et al., ICLR 2020; the look-ahead of pre-fine-tuning is
-MetaVA's, PLOS Digital Health 4(10): e0001037, 2025).
+* ANIL: the inner loop moves the head alone, by the very steps of ``device.adapt``, unrolled; the
+  outer step moves backbone, head start and step sizes through them. Deployment freezes the
+  backbone, so this is what is shipped (Raghu et al., ICLR 2020; the look-ahead of
+  pre-fine-tuning is MetaVA's, PLOS Digital Health 4(10): e0001037, 2025).
+* MAML: the inner loop moves every weight (Finn et al., ICML 2017). See ``full_maml``.
+* Supervised: no inner loop; the yardstick for both.
+
+A loss is the sum over this process's tasks divided by the number of tasks of all processes, so
+that gradients add up to those of one process with all tasks.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,39 +19,47 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fewbeats.device.adapt import AdaptConfig
-from fewbeats.training.config import Recipe
-from fewbeats.training.network import Backbone, seeded_backbone
-from fewbeats.training.tasks import Batch, TaskSampler
+from fewbeats.training.parallel import gathered
+from fewbeats.training.tasks import Batch
 
-_WARM_UP = 0.1  # share of the steps in which the learning rate rises
-_HEAD_DECAY = 1e-3
-_CLIP_NORM = 5.0
+STEP_NAMES = ("inner_step", "outer_step", "step", "pull")
+"""The sizes of ``AdaptConfig`` that can be learned."""
 
 
-def adapt_heads(start: Tensor, x1: Tensor, y: Tensor, config: AdaptConfig) -> Tensor:
+def adapt_heads(
+    start: Tensor,
+    x1: Tensor,
+    y: Tensor,
+    config: AdaptConfig,
+    sizes: Mapping[str, Tensor | float],
+    order: int = 2,
+) -> Tensor:
     """``device.adapt.adapt`` for many tasks at once, and differentiable.
 
     Args:
         start: (tasks, features + 1), the bias last.
         x1: (tasks, windows, features + 1), the last column ones.
         y: (windows,) 0 or 1, the same for all tasks.
-        config: step sizes and counts.
+        config: counts of steps.
+        sizes: step sizes by ``STEP_NAMES``, numbers or learned scalars.
+        order: with 1 the inner gradients count as constants.
 
     Returns:
-        (tasks, features + 1); its graph reaches ``start`` and ``x1``.
+        (tasks, features + 1); its graph reaches ``start``, ``sizes`` and, at order 2, ``x1``.
     """
     share = class_share(y)
 
     def gradient(heads: Tensor) -> Tensor:
         error = share * (torch.sigmoid(torch.einsum("tnf,tf->tn", x1, heads)) - y)
-        return torch.einsum("tnf,tn->tf", x1, error)
+        slope = torch.einsum("tnf,tn->tf", x1, error)
+        return slope if order == 2 else slope.detach()
 
     heads = start
     for _ in range(config.rounds):
-        ahead = heads - config.inner_step * gradient(heads)
-        heads = ahead - config.outer_step * gradient(ahead)
+        ahead = heads - sizes["inner_step"] * gradient(heads)
+        heads = ahead - sizes["outer_step"] * gradient(ahead)
     for _ in range(config.steps):
-        heads = heads - config.step * (gradient(heads) + config.pull * (heads - start))
+        heads = heads - sizes["step"] * (gradient(heads) + sizes["pull"] * (heads - start))
     return heads
 
 
@@ -56,110 +70,107 @@ def class_share(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Mean query losses of one step, by what the support held."""
+    """Mean query losses of one step, by what the support held; None where it is not asked for."""
 
-    none: float
-    both_classes: float
-    normals: float
+    none: Tensor | None
+    both_classes: Tensor | None
+    normals: Tensor | None
 
     @property
-    def total(self) -> float:
-        """What the step went down on."""
-        return self.none + self.both_classes + self.normals
+    def total(self) -> Tensor:
+        """What the step goes down on."""
+        parts = [p for p in (self.none, self.both_classes, self.normals) if p is not None]
+        return torch.stack(parts).sum()
 
 
-class MetaTrainer:
-    """A backbone and a head start in training, and the running mean of both."""
+def head_only_losses(
+    network: nn.Module,
+    head: Tensor,
+    batch: Batch,
+    shots: int,
+    config: AdaptConfig,
+    sizes: Mapping[str, Tensor | float],
+    order: int = 2,
+) -> Losses:
+    """ANIL: before adaptation, after one from both classes, after one from normals alone."""
+    normals, va, prototypes = embedded(network, batch)
+    tasks, own = len(normals), batch.own_va
+    start = head.expand(tasks, -1)
 
-    def __init__(self, recipe: Recipe, sampler: TaskSampler, seed: int) -> None:
-        self._recipe = recipe
-        self._sampler = sampler
-        self._network = seeded_backbone(recipe.network, seed)
-        self._head = torch.zeros(recipe.network.features + 1, requires_grad=True)
-        meta = recipe.meta
-        self._optimizer = torch.optim.AdamW(
+    both = torch.cat([normals[:own, :shots], va[:own, :shots]], dim=1)
+    heads = adapt_heads(start[:own], both, classes(both, shots), config, sizes, order)
+    loss_both = query_losses(heads, normals[:own, shots:], va[:own, shots:])
+
+    shared = prototypes.expand(tasks, -1, -1)
+    one_sided = torch.cat([normals[:, :shots], shared], dim=1)
+    heads = adapt_heads(start, one_sided, classes(one_sided, shots), config, sizes, order)
+    loss_normals = query_losses(heads, normals[:, shots:], va[:, shots:])
+    loss_none = query_losses(start, normals[:, shots:], va[:, shots:])
+    return Losses(
+        loss_none.sum() / batch.tasks_in_all,
+        loss_both.sum() / batch.own_va_in_all,
+        loss_normals.sum() / batch.tasks_in_all,
+    )
+
+
+def supervised_losses(network: nn.Module, head: Tensor, batch: Batch) -> Losses:
+    """No adaptation: one head for everybody, on the support windows as on the query windows."""
+    normals, va, _ = embedded(network, batch)
+    start = head.expand(len(normals), -1)
+    return Losses(query_losses(start, normals, va).sum() / batch.tasks_in_all, None, None)
+
+
+def task_difficulties(
+    network: nn.Module,
+    head: Tensor,
+    batch: Batch,
+    shots: int,
+    config: AdaptConfig,
+    sizes: Mapping[str, Tensor | float],
+) -> Tensor:
+    """Each task's mean query loss after a K-shot adaptation of the head: (tasks,).
+
+    Tasks without VA of their own are adapted from their normals and prototypes.
+    """
+    with torch.no_grad():
+        normals, va, prototypes = embedded(network, batch)
+        own, start = batch.own_va, head.expand(len(normals), -1)
+        both = torch.cat([normals[:own, :shots], va[:own, :shots]], dim=1)
+        shared = prototypes.expand(len(normals) - own, -1, -1)
+        one_sided = torch.cat([normals[own:, :shots], shared], dim=1)
+        heads = torch.cat(
             [
-                {"params": self._network.parameters(), "weight_decay": meta.weight_decay},
-                {"params": [self._head], "weight_decay": _HEAD_DECAY},
-            ],
-            lr=meta.learning_rate,
+                adapt_heads(start[:own], both, classes(both, shots), config, sizes),
+                adapt_heads(start[own:], one_sided, classes(one_sided, shots), config, sizes),
+            ]
         )
-        # The schedule counts one step more than is taken: it starts before the first.
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, meta.learning_rate, total_steps=meta.steps + 1, pct_start=_WARM_UP
-        )
-        self._mean = seeded_backbone(recipe.network, seed).eval()
-        self._mean_head = torch.zeros_like(self._head, requires_grad=False)
-        self.steps_done = 0
-
-    def step(self) -> Losses:
-        """One outer step."""
-        self._network.train()
-        batch = self._sampler.draw()
-        none, both, normals = self._losses(batch)
-        self._optimizer.zero_grad()
-        (none + both + normals).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP_NORM)
-        self._optimizer.step()
-        self._schedule.step()
-        self.steps_done += 1
-        self._average()
-        return Losses(none.item(), both.item(), normals.item())
-
-    def result(self) -> tuple[Backbone, Tensor]:
-        """The running means so far: the backbone, in evaluation mode, and the head's start."""
-        return self._mean, self._mean_head
-
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        shots, config = self._recipe.meta.shots, self._recipe.adapt
-        normals, va, prototypes, others_va = self._embedded(batch)
-        tasks, own = len(normals), len(va)
-        start = self._head.expand(tasks, -1)
-
-        both = torch.cat([normals[:own, :shots], va[:, :shots]], dim=1)
-        heads = adapt_heads(start[:own], both, _classes(shots, shots), config)
-        query_own = torch.cat([normals[:own, shots:], va[:, shots:]], dim=1)
-        loss_both = _balanced_loss(heads, query_own)
-
-        shared = prototypes.expand(tasks, -1, -1)
-        one_sided = torch.cat([normals[:, :shots], shared], dim=1)
-        heads = adapt_heads(start, one_sided, _classes(shots, len(prototypes)), config)
-        query_va = torch.cat([va[:, shots:], others_va])
-        query_all = torch.cat([normals[:, shots:], query_va], dim=1)
-        return _balanced_loss(start, query_all), loss_both, _balanced_loss(heads, query_all)
-
-    def _embedded(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The parts of a batch as embeddings with a column of ones, from one forward pass."""
-        parts = (batch.normals, batch.va, batch.prototypes, batch.others_va)
-        rows = [part.reshape(-1, part.shape[-1]) for part in parts]
-        embeddings = self._network(torch.cat(rows).unsqueeze(1))
-        ones = torch.ones(len(embeddings), 1)
-        split = torch.split(torch.cat([embeddings, ones], dim=1), [len(row) for row in rows])
-        normals, va, prototypes, others_va = (
-            piece.reshape(*part.shape[:-1], piece.shape[-1])
-            for piece, part in zip(split, parts, strict=True)
-        )
-        return normals, va, prototypes, others_va
-
-    def _average(self) -> None:
-        """Move the running means; early on they follow faster, to forget the random start."""
-        keep = min(self._recipe.meta.average, self.steps_done / (self.steps_done + 9))
-        with torch.no_grad():
-            now = self._network.state_dict()
-            for name, value in self._mean.state_dict().items():
-                if value.is_floating_point():
-                    value.mul_(keep).add_(now[name], alpha=1 - keep)
-                else:
-                    value.copy_(now[name])
-            self._mean_head.mul_(keep).add_(self._head.detach(), alpha=1 - keep)
+        return query_losses(heads, normals[:, shots:], va[:, shots:])
 
 
-def _classes(normals: int, va: int) -> Tensor:
-    return torch.cat([torch.zeros(normals), torch.ones(va)])
+def embedded(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts of a batch as embeddings with a column of ones, from one forward pass.
+
+    The prototypes are those of all processes.
+    """
+    parts = (batch.normals, batch.va, batch.prototypes)
+    rows = [part.reshape(-1, part.shape[-1]) for part in parts]
+    embeddings = network(torch.cat(rows).unsqueeze(1))
+    x1 = torch.cat([embeddings, embeddings.new_ones(len(embeddings), 1)], dim=1)
+    pieces = torch.split(x1, [len(row) for row in rows])
+    normals, va, prototypes = (
+        piece.reshape(*part.shape[:-1], -1) for piece, part in zip(pieces, parts, strict=True)
+    )
+    return normals, va, gathered(prototypes, batch.prototypes_in_all)
 
 
-def _balanced_loss(heads: Tensor, query: Tensor) -> Tensor:
-    """Mean cross-entropy over tasks; the first half of each query is non-VA, the rest VA."""
-    logits = torch.einsum("tnf,tf->tn", query, heads)
-    y = _classes(query.shape[1] // 2, query.shape[1] // 2)
-    return binary_cross_entropy_with_logits(logits, y.expand_as(logits))
+def classes(support: Tensor, normals: int) -> Tensor:
+    """(windows,) 0 and 1 for a support of so many normals, followed by VA."""
+    return (torch.arange(support.shape[1], device=support.device) >= normals).to(support.dtype)
+
+
+def query_losses(heads: Tensor, normals: Tensor, va: Tensor) -> Tensor:
+    """(tasks,) mean cross-entropies of heads on as many normal as VA windows."""
+    logits = torch.einsum("tnf,tf->tn", torch.cat([normals, va], dim=1), heads)
+    y = classes(logits, normals.shape[1])
+    each = binary_cross_entropy_with_logits(logits, y.expand_as(logits), reduction="none")
+    return each.mean(dim=1)

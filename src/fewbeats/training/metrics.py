@@ -5,6 +5,11 @@ from numpy.typing import NDArray
 
 from fewbeats.errors import DataError
 
+FALSE_POSITIVE_RATES = np.concatenate(
+    [np.linspace(0, 0.01, 11), np.linspace(0.02, 0.1, 9), np.linspace(0.15, 1, 18)]
+)
+"""Where ROC curves are read off: most densely where a wearer's false alarms lie."""
+
 
 def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     """Area under the receiver operating characteristic.
@@ -22,6 +27,29 @@ def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     negatives = len(positive) - positives
     rank_sum = float(mid_rank[index][positive].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def roc_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Sensitivity at each of ``FALSE_POSITIVE_RATES``, so that subjects' curves can be averaged.
+
+    Between two thresholds the curve is a straight line, as ``roc_auc`` has it: equal scores are
+    one threshold (Fawcett, Pattern Recognition Letters 27, 2006).
+
+    Raises:
+        DataError: one class is missing.
+    """
+    _check(scores, positive)
+    _, index = np.unique(-scores, return_inverse=True)
+    found = np.concatenate([[0.0], np.cumsum(np.bincount(index, weights=positive))])
+    called = np.concatenate([[0.0], np.cumsum(np.bincount(index))])
+    found_rate = found / found[-1]
+    false_rate = (called - found) / (called[-1] - found[-1])
+    # The last point at or left of each rate: where the curve rises steeply, its upper end.
+    left = np.searchsorted(false_rate, FALSE_POSITIVE_RATES, side="right") - 1
+    right = np.minimum(left + 1, len(false_rate) - 1)
+    step = false_rate[right] - false_rate[left]
+    part = np.divide(FALSE_POSITIVE_RATES - false_rate[left], step, where=step > 0, out=step)
+    return np.asarray(found_rate[left] + part * (found_rate[right] - found_rate[left]))
 
 
 def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:

@@ -1,13 +1,12 @@
-"""Tasks of meta-training: subjects, drawn and varied.
+"""Tasks of meta-training: subjects, and the windows that each brings to an outer step.
 
-A task is one subject. Its windows are cut from longer stretches at a random place and at a
-slightly changed pace, disturbed, and then treated as the device treats any window: baseline
-out, unit variance.
+Every step is drawn from its own number and the seed, never from what was drawn before: a
+training that was killed goes on with the very tasks that it would have had, and each of several
+processes draws its share alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
 
 import numpy as np
 import torch
@@ -15,33 +14,63 @@ from torch import Tensor
 
 from fewbeats.device.preprocess import WindowSpec
 from fewbeats.errors import DataError
+from fewbeats.training.augment import Augmenter
 from fewbeats.training.config import AugmentConfig, MetaConfig
 from fewbeats.training.datasets import Subject
+from fewbeats.training.parallel import Place
 
 _FEWEST = 4
 """Stretches of a class that make a subject worth drawing for it."""
+_PROTOTYPES = 1_000_003  # the slot of the prototypes, beside those of the tasks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """One step's tasks, the first ``va_tasks`` of which have VA of their own.
+    """The tasks that one process holds of one step, those with VA of their own first.
 
     Attributes:
         normals: (tasks, shots + query, samples).
-        va: (va_tasks, shots + query, samples).
-        prototypes: (prototypes, samples), VA of any subjects, for supports without VA.
-        others_va: (tasks - va_tasks, query, samples), VA of any subjects, for queries of
-            subjects that have none.
+        va: (tasks, shots + query, samples); of other subjects where the task has none.
+        own_va: how many tasks have VA of their own.
+        prototypes: (this process's prototypes, samples), VA of any subjects, for supports
+            without VA.
+        tasks_in_all: of all processes.
+        own_va_in_all: of all processes.
+        prototypes_in_all: of all processes.
     """
 
     normals: Tensor
     va: Tensor
+    own_va: int
     prototypes: Tensor
-    others_va: Tensor
+    tasks_in_all: int
+    own_va_in_all: int
+    prototypes_in_all: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pool:
+    """Stretches of one class of one subject, each with the same moment in another lead."""
+
+    stretches: Tensor
+    partners: Tensor
+
+    @classmethod
+    def of(cls, subject: Subject, va: bool, device: str) -> "_Pool | None":
+        if subject.stretches is None:
+            raise DataError(f"Subject {subject.name} was loaded without stretches to train on.")
+        chosen = np.flatnonzero(subject.stretches.va == va)
+        if len(chosen) < _FEWEST:
+            return None
+        samples, partner = subject.stretches.samples, subject.stretches.partner
+        return cls(
+            torch.from_numpy(samples[chosen]).to(device),
+            torch.from_numpy(samples[partner[chosen]]).to(device),
+        )
 
 
 class TaskSampler:
-    """Draws tasks from training subjects; the same seed draws the same."""
+    """Draws the windows of tasks from training subjects; the same seed draws the same."""
 
     def __init__(
         self,
@@ -50,113 +79,95 @@ class TaskSampler:
         meta: MetaConfig,
         augment: AugmentConfig,
         seed: int,
+        place: Place | None = None,
     ) -> None:
         """Prepare the subjects' stretches.
 
         Raises:
-            DataError: too few subjects for the tasks of a step.
+            DataError: too few subjects for the tasks of a step, or tasks that cannot be shared
+                out to the processes.
         """
         self._meta = meta
-        self._augment = Augmenter(window, augment)
-        self._subject_rng = np.random.default_rng(seed)
-        self._rng = torch.Generator().manual_seed(seed)
-        normals: dict[str, Tensor] = {}
-        va: dict[str, Tensor] = {}
-        for name, subject in subjects.items():
-            if subject.stretches is None:
-                raise DataError(f"Subject {name} was loaded without stretches to train on.")
-            for pool, chosen in ((normals, ~subject.stretches.va), (va, subject.stretches.va)):
-                if chosen.sum() >= _FEWEST:
-                    pool[name] = torch.from_numpy(subject.stretches.samples[chosen])
-        self._with_va = [(normals[name], va[name]) for name in normals if name in va]
-        self._without_va = [normals[name] for name in normals if name not in va]
-        self._all_va = list(va.values())
+        self._seed = seed
+        self._place = place or Place()
+        self._augment = Augmenter(window, augment, self._place.device)
+        self._normals: dict[str, _Pool] = {}
+        self._va: dict[str, _Pool] = {}
+        for name, subject in sorted(subjects.items()):
+            for pools, va in ((self._normals, False), (self._va, True)):
+                if pool := _Pool.of(subject, va, self._place.device):
+                    pools[name] = pool
+        self.with_va = tuple(name for name in self._normals if name in self._va)
+        """Subjects that have both classes."""
+        self.without_va = tuple(name for name in self._normals if name not in self._va)
+        """Subjects without VA."""
         plain = meta.tasks - meta.va_tasks
-        if len(self._with_va) < 2 or len(self._with_va) < meta.va_tasks:
+        if len(self.with_va) < 2 or len(self.with_va) < meta.va_tasks:
             raise DataError(
-                f"{len(self._with_va)} training subjects have both VA and other rhythms; a step "
+                f"{len(self.with_va)} training subjects have both VA and other rhythms; a step "
                 f"of meta.va_tasks = {meta.va_tasks} needs as many, and at least 2."
             )
-        if len(self._without_va) < plain:
+        if len(self.without_va) < plain:
             raise DataError(
-                f"{len(self._without_va)} training subjects have no VA, but a step draws {plain} "
+                f"{len(self.without_va)} training subjects have no VA, but a step draws {plain} "
                 f"of them: lower meta.tasks to meta.va_tasks = {meta.va_tasks}, or add records."
             )
+        world = self._place.world
+        if meta.va_tasks % world or plain % world or meta.prototypes % world:
+            raise DataError(
+                f"{meta.va_tasks} tasks with VA, {plain} without and {meta.prototypes} prototypes "
+                f"cannot be shared out to {world} processes; change [meta] or the number of "
+                f"processes."
+            )
 
-    def draw(self) -> Batch:
-        """The next step's tasks."""
-        meta, rng = self._meta, self._subject_rng
-        each = meta.shots + meta.query
-        plain = meta.tasks - meta.va_tasks
-        with_va = rng.choice(len(self._with_va), meta.va_tasks, replace=False)
-        without = rng.permutation(len(self._without_va))[:plain]
-        others = rng.integers(len(self._all_va), size=meta.prototypes + plain * meta.query)
-        drawn = [self._pick(self._with_va[index][0], each) for index in with_va]
-        drawn += [self._pick(self._without_va[index], each) for index in without]
-        drawn += [self._pick(self._with_va[index][1], each) for index in with_va]
-        drawn += [self._pick(self._all_va[index], 1) for index in others]
-        windows = self._augment(torch.cat(drawn).float(), self._rng)
-        counts = [meta.tasks * each, meta.va_tasks * each, meta.prototypes, plain * meta.query]
-        normals, va, prototypes, others_va = torch.split(windows, counts)
-        length = windows.shape[1]
+    def draw(self, step: int, names: Sequence[str]) -> Batch:
+        """The windows of a step's tasks, those of this process.
+
+        Args:
+            step: its number; with the seed it decides every draw.
+            names: one subject a task, those with VA first.
+        """
+        place, meta = self._place, self._meta
+        own = sum(name in self._va for name in names)
+        slots = range(place.rank, len(names), place.world)
+        drawn = [self._task(step, slot, names[slot]) for slot in slots]
+        prototypes = [
+            self._others(self._generator(step, _PROTOTYPES + slot), 1)
+            for slot in range(place.rank, meta.prototypes, place.world)
+        ]
         return Batch(
-            normals.reshape(meta.tasks, each, length),
-            va.reshape(meta.va_tasks, each, length),
-            prototypes,
-            others_va.reshape(plain, meta.query, length),
+            torch.stack([normals for normals, _ in drawn]),
+            torch.stack([va for _, va in drawn]),
+            sum(names[slot] in self._va for slot in slots),
+            torch.cat(prototypes),
+            len(names),
+            own,
+            meta.prototypes,
         )
 
-    def _pick(self, pool: Tensor, count: int) -> Tensor:
-        return pool[torch.randint(len(pool), (count,), generator=self._rng)]
+    def _task(self, step: int, slot: int, name: str) -> tuple[Tensor, Tensor]:
+        rng, each = self._generator(step, slot), self._meta.shots + self._meta.query
+        normals = self._cut(self._normals[name], each, rng)
+        if name in self._va:
+            return normals, self._cut(self._va[name], each, rng)
+        return normals, self._others(rng, each)
 
+    def _others(self, rng: torch.Generator, count: int) -> Tensor:
+        """VA windows, each of a subject drawn at random."""
+        pools = list(self._va.values())
+        chosen = [pools[i] for i in torch.randint(len(pools), (count,), generator=rng)]
+        places = [int(torch.randint(len(p.stretches), (1,), generator=rng)) for p in chosen]
+        return self._augment(
+            torch.stack([p.stretches[i] for p, i in zip(chosen, places, strict=True)]).float(),
+            torch.stack([p.partners[i] for p, i in zip(chosen, places, strict=True)]).float(),
+            rng,
+        )
 
-class Augmenter:
-    """Cuts windows from stretches and varies them."""
+    def _cut(self, pool: _Pool, count: int, rng: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(pool.stretches), (count,), generator=rng)
+        chosen = chosen.to(pool.stretches.device)
+        return self._augment(pool.stretches[chosen].float(), pool.partners[chosen].float(), rng)
 
-    def __init__(self, window: WindowSpec, config: AugmentConfig) -> None:
-        self._config = config
-        self._samples = window.samples
-        self._time = torch.arange(window.samples)
-        self._rate_hz = window.rate_hz
-        # The slow cosines that the device takes out of a window as well.
-        components = floor(2 * window.window_s * window.low_hz) + 1
-        angle = torch.pi * (self._time + 0.5) / window.samples
-        basis = torch.cos(torch.arange(components)[:, None] * angle)
-        self._basis = basis / basis.norm(dim=1, keepdim=True)
-
-    def __call__(self, stretches: Tensor, rng: torch.Generator) -> Tensor:
-        """(n, samples of a stretch) to (n, samples of a window)."""
-        config, count = self._config, len(stretches)
-
-        def uniform() -> Tensor:
-            return torch.rand(count, 1, generator=rng)
-
-        windows = self.standardise(self._warped(stretches, uniform(), uniform()))
-        noise = torch.randn(count, self._samples, generator=rng)
-        noise = (noise + noise.roll(1, dims=1)) / 2**0.5  # little above the low-pass
-        windows = windows + (uniform() < 0.5) * uniform() * config.noise * noise
-        phase = 2 * torch.pi * ((0.5 + 2 * uniform()) * self._time / self._rate_hz + uniform())
-        windows = windows + (uniform() < 0.3) * uniform() * config.wander * phase.sin()
-        rail = 1.5 + 1.5 * uniform()
-        clipped = torch.minimum(torch.maximum(windows, -rail), rail)
-        windows = torch.where(uniform() < config.clip, clipped, windows)
-        windows = torch.where(uniform() < config.flip, -windows, windows)
-        return self.standardise(windows)
-
-    def standardise(self, windows: Tensor) -> Tensor:
-        """Baseline out, unit variance: what ``preprocess`` does, in floating point."""
-        flat: Tensor = windows - (windows @ self._basis.T) @ self._basis
-        scale = flat.square().mean(dim=1, keepdim=True).sqrt() + 1e-6
-        return flat / scale
-
-    def _warped(self, stretches: Tensor, pace: Tensor, place: Tensor) -> Tensor:
-        """A window at a random place of each stretch, its time axis scaled."""
-        last = stretches.shape[1] - 1
-        step = torch.exp((2 * pace - 1) * self._config.stretch)
-        step = step.clamp(max=(last - 1) / self._samples)
-        position = place * (last - step * self._samples) + step * self._time
-        below = position.long().clamp(0, last - 1)
-        part = position - below
-        left, right = stretches.gather(1, below), stretches.gather(1, below + 1)
-        windows: Tensor = torch.lerp(left, right, part)
-        return windows
+    def _generator(self, step: int, slot: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self._seed, step, slot]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(seed) >> 1)

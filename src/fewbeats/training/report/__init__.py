@@ -1,0 +1,1 @@
+"""A report of an evaluation: checked content, Markdown, figures."""
