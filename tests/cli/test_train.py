@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,20 +70,25 @@ def test_a_finished_run_is_not_trained_again(ward_run, fewbeats_here) -> None:
     assert other.returncode == 8 and "another seed" in other.stderr
 
 
-def test_interrupted_and_killed_it_goes_on(ward_run, fewbeats_here, start, tmp_path) -> None:
+def test_interrupted_and_killed_it_goes_on(ward, tiny, fewbeats_here, start, tmp_path) -> None:
     """It ends as one that nobody interrupted, bit for bit."""
-    folder, command, _ = ward_run
+    config, whole, run = tmp_path / "long.toml", tmp_path / "whole", tmp_path / "run"
+    # Long enough that it cannot be over before it is interrupted, on a busy machine too.
+    config.write_text(re.sub(r"(?s)(\[finish\]\nsteps = )\d+", r"\g<1>200", tiny.read_text()))
+    assert "steps = 200" in config.read_text()
+    command = ("train", "--data", ward, "--config", config, "--hold-back", "ward/p3")
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        process = start(*command, "--out", tmp_path)
-        wait_for_checkpoint(tmp_path, process)
+        process = start(*command, "--out", run)
+        wait_for_checkpoint(run, process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         assert "Traceback" not in errors
-        assert not (tmp_path / "trained.json").exists()
-    assert fewbeats_here(*command, "--out", tmp_path).returncode == 0
+        assert not (run / "trained.json").exists()
+    for folder in (run, whole):
+        assert fewbeats_here(*command, "--out", folder).returncode == 0
     for name in ("weights.npz", "trained.json", "history.json"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_two_processes_write_one_run_and_speak_once(ward, tiny, tmp_path) -> None:
