@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEMO_SPEED ?= 30
 
-.PHONY: demo test lint format typecheck unit results bundle clean
+.PHONY: demo test lint format typecheck unit peers emulation results bundle faults clean
 demo: .venv/installed
 	.venv/bin/fewbeats demo --speed $(DEMO_SPEED)
 
@@ -22,6 +22,17 @@ typecheck: .venv-dev/installed
 unit: .venv-dev/installed
 	.venv-dev/bin/python -m pytest --numprocesses 2 --dist loadfile
 
+# Real peers for the tests, which skip what is not there: an ssh server, a cross compiler, emulated
+# boards. Root only.
+peers:
+	apt-get install --yes --quiet --no-install-recommends $$(cat tests/debian-packages.txt)
+
+# Provisions a bare Debian over ssh, of this machine's processor and of a Raspberry Pi's, and lets it
+# watch. Root only; half an hour the first time, when the two Debians are built and kept in ~/.cache.
+emulation: .venv-dev/installed
+	apt-get install --yes --quiet mmdebstrap qemu-user-static binfmt-support openssh-server openssh-client systemd shellcheck
+	FEWBEATS_EMULATION=1 .venv-dev/bin/python -m pytest tests/deploy/test_debian.py tests/deploy/test_steps.py
+
 # What is measured and shipped; FEWBEATS_DATA names the folder of records. Half an hour on two
 # cores without the ablation, which takes as long again.
 results: .venv-dev/installed
@@ -33,6 +44,10 @@ results: .venv-dev/installed
 bundle: .venv-dev/installed
 	.venv-dev/bin/fewbeats train --data $(FEWBEATS_DATA) --out runs/shipped
 	.venv-dev/bin/fewbeats export runs/shipped --data $(FEWBEATS_DATA) --report runs/report --out src/fewbeats/device/bundles/default.fewbeats
+
+# What is tried to break a gateway, and what comes of it: five minutes.
+faults: .venv-dev/installed
+	.venv-dev/bin/python benchmarks/fault_matrix.py --markdown docs/faults.md
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,7 +1,7 @@
 """Fixtures that all tests share: real records where there are some, and made subjects."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,14 @@ def made_subject(name: str, va: int, other: int, seed: int = 0) -> Subject:
         counts=WindowCounts(va, other, 1, 2, 3, 4),
         stretches=Stretches(stretches.astype(np.float16), is_va, np.arange(va + other)),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The keys that whoever runs the tests has of his own must not matter, nor be touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWBEATS_KEYS", str(tmp_path_factory.mktemp("keys")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ FLOORS = {
     "device": 2,
     "training": 3,
     "export": 4,
+    "deploy": 4,
     "cli": 5,
     "__main__": 6,
 }

@@ -11,13 +11,20 @@
     ├── SignalError              samples that cannot be used as they are
     │   └── RateError            a sampling rate that the bundle cannot take
     ├── BundleError              a bundle that must not become active
-    │   └── BundleAlteredError   its bytes are not the ones that were packed
+    │   ├── BundleAlteredError   its bytes are not the ones that were packed
+    │   ├── SignatureError       signed by nobody who is trusted here
+    │   ├── DowngradeError       older than what the gateway has
+    │   └── SlotError            the gateway's slots cannot take it, or hold nothing sound
+    ├── KeyFileError             a key that cannot be read, written or used
     ├── HeadError                a head that must not be used
     │   └── HeadMismatchError    it belongs to another backbone
     ├── CalibrationError         the support set does not suffice
     ├── DataError                training or evaluation data that cannot be used
-    └── ExportError              a network that cannot be exported
-        └── ParityError          the exported form does not do what the network does
+    ├── ExportError              a network that cannot be exported
+    │   └── ParityError          the exported form does not do what the network does
+    └── TargetError              a gateway or sensor that cannot be flashed or provisioned
+        ├── TargetLostError      the connection to it broke
+        └── FirmwareError        a sensor's firmware image, or its device's answer, is bad
 
 Each message says what happened, with which value, and what to do about it.
 """
@@ -92,6 +99,24 @@ class BundleAlteredError(BundleError):
     """The bundle's bytes are not the ones that were packed."""
 
 
+class SignatureError(BundleError):
+    """The bundle is signed by nobody who is trusted here."""
+
+
+class DowngradeError(BundleError):
+    """The bundle is older than what the gateway has, and nobody asked for that."""
+
+
+class SlotError(BundleError):
+    """The gateway's slots cannot take a bundle now, or hold none that is sound."""
+
+
+class KeyFileError(FewbeatsError):
+    """A key that cannot be read, written or used."""
+
+    exit_code = 6
+
+
 class HeadError(FewbeatsError):
     """A head that must not be used."""
 
@@ -122,3 +147,17 @@ class ExportError(FewbeatsError):
 
 class ParityError(ExportError):
     """The exported form does not do what the trained network does."""
+
+
+class TargetError(FewbeatsError):
+    """A gateway or a sensor that cannot be flashed or provisioned."""
+
+    exit_code = 10
+
+
+class TargetLostError(TargetError):
+    """The connection to it broke."""
+
+
+class FirmwareError(TargetError):
+    """A firmware image that is none, or a device that refuses it."""

@@ -2,7 +2,9 @@
 
 import typing
 
-import fewbeats.cli.app as app_module
+import pytest
+
+from fewbeats.cli import training_app
 from fewbeats.errors import FewbeatsError
 from fewbeats.training.evaluate import Support
 
@@ -26,11 +28,26 @@ def test_wrong_usage_is_exit_code_2(fewbeats) -> None:
 
 
 def test_supports_are_those_of_the_evaluation() -> None:
-    assert set(typing.get_args(app_module.Support)) == {str(support) for support in Support}
+    assert set(typing.get_args(training_app.Support)) == {str(support) for support in Support}
 
 
 def test_every_error_has_an_exit_code_of_its_own_kind() -> None:
     def family(cls: type[FewbeatsError]) -> list[type[FewbeatsError]]:
         return [cls, *(c for sub in cls.__subclasses__() for c in family(sub))]
 
-    assert {cls.exit_code for cls in family(FewbeatsError)} == {1, 3, 4, 5, 6, 7, 8, 9}
+    assert {cls.exit_code for cls in family(FewbeatsError)} == {1, 3, 4, 5, 6, 7, 8, 9, 10}
+
+
+@pytest.mark.parametrize("kind", [FewbeatsError, OSError])
+def test_an_error_cannot_steer_the_terminal(fewbeats_here, monkeypatch, kind) -> None:
+    """A gateway, a record or a card may write anything into what an error quotes."""
+
+    def fail() -> None:
+        raise kind("größer\x1b[2J\x07\r\nerror: all is well \u202e\ud800")
+
+    monkeypatch.setattr("fewbeats.cli.app.app", fail)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    done = fewbeats_here()
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable() and line.startswith("error: größer")
+    assert done.stderr.encode() and done.stderr.endswith("\n")

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fewbeats.device.adapt import AdaptConfig
 from fewbeats.device.backbone import OnnxBackbone
-from fewbeats.device.bundle import Bundle
+from fewbeats.device.bundle import Bundle, Form
 from fewbeats.device.detector import DetectorConfig
 from fewbeats.device.head import Head
 from fewbeats.device.preprocess import WindowSpec
@@ -43,14 +43,18 @@ def tiny_bundle() -> Bundle:
     backbone = OnnxBackbone(model)
     rng = np.random.default_rng(1)
     golden = rng.normal(size=(2, 1, SAMPLES)).astype(np.float32)
+    form = Form(
+        runtime="onnx",
+        model=model,
+        prototypes=rng.normal(size=(3, 4)).astype(np.float32),
+        golden_embeddings=backbone.embed(golden),
+    )
     return Bundle(
         name="tiny",
         version="1",
-        model=model,
+        forms=(form,),
         start=Head(rng.normal(size=4), 0.2, 0.5, backbone.sha256),
-        prototypes=rng.normal(size=(3, 4)).astype(np.float32),
         golden_windows=golden,
-        golden_embeddings=backbone.embed(golden),
         window=WindowSpec(),
         adapt=AdaptConfig(),
         detector=DetectorConfig(),

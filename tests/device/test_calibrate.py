@@ -1,5 +1,7 @@
 """Collecting a support set and fitting the head to it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,39 @@ def test_refusals_are_counted_by_reason(tiny_bundle: Bundle) -> None:
     assert any("flat" in reason for reason in support.refused)
     with pytest.raises(CalibrationError, match="still needs 2 normal"):
         support.fit()
+
+
+def test_a_calibration_keeps_its_windows_to_the_last_bit(tiny_bundle: Bundle) -> None:
+    support = SupportSet(tiny_bundle, 4, normals_only=False, confirmed=True)
+    normals, arrhythmias = windows(0), windows(1)
+    support.offer(normals, va=False)
+    support.offer(arrhythmias, va=True)
+    fitted = support.fit()
+    kept = fitted.support
+    assert kept is not None and kept.confirmed and kept.window == tiny_bundle.window
+    assert kept.va.tolist() == [False] * 4 + [True] * 4
+    np.testing.assert_array_equal(kept.windows[:4], normals.samples[[0, 2, 4, 6]])
+    again = SupportSet.of(tiny_bundle, kept).fit()
+    np.testing.assert_array_equal(again.head.weights, fitted.head.weights)
+    assert (again.head.bias, again.head.threshold) == (fitted.head.bias, fitted.head.threshold)
+
+
+def test_windows_of_another_kind_are_refused(tiny_bundle: Bundle) -> None:
+    support = SupportSet(tiny_bundle, 3, confirmed=True)
+    support.offer(windows(1), va=False)
+    kept = support.fit().support
+    assert kept is not None
+    other = replace(kept, window=replace(kept.window, low_hz=1.0))
+    with pytest.raises(CalibrationError, match="another kind"):
+        SupportSet.of(tiny_bundle, other)
+
+
+def test_a_calibration_is_bounded(tiny_bundle: Bundle) -> None:
+    with pytest.raises(CalibrationError, match="at most 4000"):
+        SupportSet(tiny_bundle, 4001)
+    SupportSet(tiny_bundle, 4000)
+    with pytest.raises(CalibrationError, match="at most 2000"):
+        SupportSet(tiny_bundle, 2001, normals_only=False)
 
 
 def test_no_shots_no_calibration(tiny_bundle: Bundle) -> None:

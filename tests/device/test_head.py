@@ -9,7 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbeats.device.head import Head, PatientHead, sigmoid
+from fewbeats.device.preprocess import WindowSpec
+from fewbeats.device.support import Support
 from fewbeats.errors import HeadError, HeadMismatchError
+
+FORMAT_1 = """{
+ "sha256": "4526ed57999a325f36ae3744dac649ce06e8f19542df9d068bfd11c5c0ff1d8a",
+ "format": 1,
+ "backbone_sha256": "abababababababababababababababababababababababababababababababab",
+ "weights": [
+  0.5,
+  -1.25
+ ],
+ "bias": 0.1,
+ "threshold": 0.6,
+ "calibration": {
+  "shots": 10
+ }
+}
+"""
 
 
 def head(**changes: object) -> Head:
@@ -44,6 +62,32 @@ def test_a_head_comes_back_from_its_file_bit_for_bit(tmp_path: Path) -> None:
     assert (back.head.bias, back.head.threshold) == (0.1, 0.6)
     assert back.calibration == {"shots": 10}
     assert [p.name for p in tmp_path.iterdir()] == ["patient.head"]
+
+
+def test_the_windows_of_the_calibration_come_back_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "patient.head"
+    windows = np.random.default_rng(0).normal(size=(2, 1, 250)).astype(np.float32)
+    support = Support(windows, np.array([False, True]), WindowSpec(), confirmed=True)
+    PatientHead(head(), {"shots": 1}, support).save(path)
+    back = PatientHead.load(path).support
+    assert back is not None and back.confirmed and back.va.tolist() == [False, True]
+    assert back.windows.tobytes() == windows.tobytes()
+    content = json.loads(path.read_text())
+    assert content["format"] == 2 and content["support"]["window"]["rate_hz"] == 125
+    PatientHead(head()).save(path)
+    assert PatientHead.load(path).support is None
+
+
+def test_a_file_of_format_1_is_read(tmp_path: Path) -> None:
+    """As the first release wrote it, with the digest that it had."""
+    path = tmp_path / "old.head"
+    path.write_text(FORMAT_1)
+    back = PatientHead.load(path)
+    assert back.head.weights.tolist() == [0.5, -1.25] and back.support is None
+    assert back.calibration == {"shots": 10}
+    path.write_text(FORMAT_1.replace("-1.25", "-1.5"))
+    with pytest.raises(HeadError, match="altered"):
+        PatientHead.load(path)
 
 
 def test_a_foreign_backbone_is_refused() -> None:

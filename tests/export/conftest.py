@@ -1,5 +1,6 @@
 """Two trainings of a few steps on made subjects: real in every part, done in seconds."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,12 +8,15 @@ import pytest
 import torch
 
 from fewbeats.device.adapt import AdaptConfig
+from fewbeats.export.onnx import export_onnx
+from fewbeats.export.pack import Packed, Release, pack
 from fewbeats.training.config import FinishConfig, NetworkConfig, Recipe, ValidationConfig
 from fewbeats.training.datasets import Dataset, Subject
 from fewbeats.training.pretrain import pretrain
 from fewbeats.training.trained import Trained
 
 HELD_BACK = ("made/6", "made/7")
+HAS_COMPILER = any(map(shutil.which, ("cc", "gcc", "clang")))
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +53,20 @@ def of_everybody(recipe: Recipe, dataset: Dataset) -> Trained:
     """Nobody was held back."""
     without = replace(recipe, validation=ValidationConfig(share=0))
     return pretrain(without, dataset.subjects, seed=1)
+
+
+@pytest.fixture(scope="session")
+def fp32(trained: Trained) -> bytes:
+    """The network as an ONNX file in full precision; making it takes seconds."""
+    return export_onnx(trained.network, 250)
+
+
+@pytest.fixture(scope="session")
+def released(
+    trained: Trained, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Packed, Release]:
+    """A bundle for gateways with all that can come of it; LiteRT's converter is slow to load."""
+    pytest.importorskip("litert_torch", reason="litert-torch is not installed")
+    folder = tmp_path_factory.mktemp("released") / "new" / "b.parity"
+    release = Release("1.2.0", litert=True, c99=HAS_COMPILER, report=folder)
+    return pack(trained, dataset, "the command", release=release), release

@@ -6,14 +6,8 @@ import pytest
 
 from fewbeats.device.backbone import OnnxBackbone
 from fewbeats.errors import ExportError
-from fewbeats.export.onnx import export_onnx
-from fewbeats.export.quantize import quantize
+from fewbeats.export.quantize import onnx_step, quantize
 from fewbeats.training.trained import Trained
-
-
-@pytest.fixture(scope="module")
-def fp32(trained: Trained) -> bytes:
-    return export_onnx(trained.network, 250)
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +42,11 @@ def test_int8_does_not_depend_on_the_batch(fp32: bytes, windows: np.ndarray) -> 
 def test_too_few_windows_are_refused(fp32: bytes, windows: np.ndarray) -> None:
     with pytest.raises(ExportError, match="at least 64"):
         quantize(fp32, windows[:10])
+
+
+def test_the_step_is_that_of_the_embeddings(fp32: bytes, windows: np.ndarray) -> None:
+    int8 = quantize(fp32, windows)
+    values = OnnxBackbone(int8).embed(windows) / onnx_step(int8)
+    np.testing.assert_allclose(values, np.rint(values), atol=1e-3)
+    with pytest.raises(ExportError, match="dequantisation"):
+        onnx_step(fp32)

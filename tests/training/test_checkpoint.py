@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fewbeats.device import files
 from fewbeats.errors import DataError
 from fewbeats.training import checkpoint
 from fewbeats.training.checkpoint import (
@@ -119,11 +120,11 @@ def test_something_else_that_torch_saved_is_refused(kept, whole):
 
 
 def test_a_write_that_fails_leaves_the_old_one(kept, monkeypatch):
-    def full(self, target):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(DataError, match="No space left"):
-        patch.setattr(Path, "replace", full)
+        patch.setattr(files.os, "replace", full)
         save_checkpoint(kept, IDENTITY, CONTENT | {"step": 8})
     assert load_checkpoint(kept, IDENTITY)["step"] == 7
     (kept / "file").write_text("")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fewbeats.device.adapt import AdaptConfig
 from fewbeats.device.backbone import OnnxBackbone
-from fewbeats.device.bundle import Bundle
+from fewbeats.device.bundle import Bundle, Form
 from fewbeats.device.calibrate import SupportSet
 from fewbeats.device.detector import DetectorConfig
 from fewbeats.device.head import Head
@@ -69,11 +69,16 @@ def bundle() -> Bundle:
     return Bundle(
         name="steps",
         version="1",
-        model=content,
+        forms=(
+            Form(
+                runtime="onnx",
+                model=content,
+                prototypes=np.full((3, 1), FAST, dtype=np.float32),
+                golden_embeddings=backbone.embed(golden),
+            ),
+        ),
         start=Head(np.array([100.0]), -14.0, 0.5, backbone.sha256),
-        prototypes=np.full((3, 1), FAST, dtype=np.float32),
         golden_windows=golden,
-        golden_embeddings=backbone.embed(golden),
         window=WindowSpec(),
         adapt=AdaptConfig(),
         detector=DetectorConfig(),
@@ -235,7 +240,8 @@ def test_a_record_that_ends_with_its_calibration_leaves_nothing(tmp_path, bundle
 
 
 def test_a_calibration_that_the_device_refuses_leaves_the_old_head(folder, bundle) -> None:
-    alike = replace(bundle, prototypes=np.full((3, 1), SLOW, dtype=np.float32))
+    slow = replace(bundle.form, prototypes=np.full((3, 1), SLOW, dtype=np.float32))
+    alike = replace(bundle, forms=(slow,))
     with_alike, with_bundle = (evaluated(folder, b, Support.NORMALS) for b in (alike, bundle))
     assert (with_alike["refused"], with_bundle["refused"]) == (3, 0)
     assert with_alike["needed_confirmation"] == with_bundle["needed_confirmation"] == 0

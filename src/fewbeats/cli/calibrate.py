@@ -15,6 +15,7 @@ from fewbeats.cli.interrupt import run_until_stopped
 from fewbeats.device.calibrate import SupportSet
 from fewbeats.device.files import check_writable
 from fewbeats.device.gateway import attend
+from fewbeats.device.head import PatientHead
 from fewbeats.device.monitor import UNJUDGED_NS
 from fewbeats.device.preprocess import Preprocessor, Windows
 from fewbeats.device.shipped import load_bundle
@@ -59,7 +60,53 @@ def calibrate_head(
         labels = read_labels(open_record(record))
     bundle = load_bundle(bundle_path)
     support = SupportSet(bundle, shots, normals_only=labels is None, confirmed=confirmed)
-    console = Console(stderr=True, quiet=as_json)
+    collect_support(support, address, speed, timeout_s, labels, quiet=as_json)
+    patient_head = support.fit({"source": address, "patient": patient})
+    patient_head.save(out)
+    if as_json:
+        typer.echo(json.dumps({"head": str(out), **patient_head.calibration}))
+        return
+    typer.echo(
+        f"head written to {out}\n{told_of(patient_head)}\n"
+        f"watch with: fewbeats run --source {address} --head {out}"
+    )
+
+
+def told_of(patient_head: PatientHead) -> str:
+    """A calibration in a sentence."""
+    story = patient_head.calibration
+    return (
+        f"normal windows over the threshold: "
+        f"{story['normals_over_threshold_before']:.0%} before, "
+        f"{story['normals_over_threshold_after']:.0%} after; "
+        f"highest probability {story['highest_normal_probability']:.2f}"
+    )
+
+
+def collect_support(
+    support: SupportSet,
+    address: str,
+    speed: float | None,
+    timeout_s: float | None,
+    labels: RhythmLabels | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Offer a source's windows to a support set until it is complete, and show how far it is.
+
+    Args:
+        support: takes what it needs.
+        address: of the source.
+        speed: times real time, for a recording.
+        timeout_s: when to give up, by the wall clock or the signal's; None: never.
+        labels: the truth of a recording; None: all is taken for the wearer's normal rhythm.
+        quiet: show nothing.
+
+    Raises:
+        KeyboardInterrupt: it was stopped before the set was complete.
+        SourceError: the source cannot be opened, or is lost.
+    """
+    console = Console(stderr=True, quiet=quiet)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -69,9 +116,9 @@ def calibrate_head(
     )
 
     async def collect() -> None:
-        preprocessor = Preprocessor(bundle.window)
+        preprocessor = Preprocessor(support.bundle.window)
         wanted = {False: "normal windows"} | ({True: "VA windows"} if labels else {})
-        rows = {va: bar.add_task(text, total=shots, note="") for va, text in wanted.items()}
+        rows = {va: bar.add_task(text, total=support.shots, note="") for va, text in wanted.items()}
         start_ns: int | None = None
         begun_s = time.monotonic()
         async with open_source(address, speed=speed) as source, aclosing(attend(source)) as news:
@@ -85,7 +132,7 @@ def calibrate_head(
                     refused = ", ".join(f"{n} x {why}" for why, n in support.refused.items())
                     note = f"refused: {refused}" if refused else ""
                 for va, row in rows.items():
-                    bar.update(row, completed=shots - support.missing(va), note=note)
+                    bar.update(row, completed=support.shots - support.missing(va), note=note)
                 if support.complete or (timeout_s is not None and passed_s > timeout_s):
                     return
 
@@ -93,20 +140,6 @@ def calibrate_head(
         finished = run_until_stopped(collect())
     if not finished and not support.complete:
         raise KeyboardInterrupt
-    patient_head = support.fit({"source": address, "patient": patient})
-    patient_head.save(out)
-    if as_json:
-        typer.echo(json.dumps({"head": str(out), **patient_head.calibration}))
-        return
-    story = patient_head.calibration
-    typer.echo(
-        f"head written to {out}\n"
-        f"normal windows over the threshold: "
-        f"{story['normals_over_threshold_before']:.0%} before, "
-        f"{story['normals_over_threshold_after']:.0%} after; "
-        f"highest probability {story['highest_normal_probability']:.2f}\n"
-        f"watch with: fewbeats run --source {address} --head {out}"
-    )
 
 
 def offer_windows(

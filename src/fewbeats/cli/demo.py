@@ -62,7 +62,7 @@ def demonstrate(
     ]
     console = Console(quiet=as_json, highlight=False)
     with _sensor([*what, "--speed", str(speed)]) as sensor, Screen(console) as screen:
-        screen.log(NOTICE, "dim")
+        screen.greet(bundle)
         screen.log(f"sensor: {sensor['name']} at {sensor['address']}, {speed:g} x real time")
         watching = _watch(sensor["address"], bundle.window, labels, watches, screen)
         if not run_until_stopped(watching):

@@ -13,7 +13,6 @@ from rich.console import Console
 from fewbeats.cli.interrupt import run_until_stopped
 from fewbeats.cli.report import LossWatch, Report
 from fewbeats.cli.screen import Screen
-from fewbeats.device.bundle import NOTICE
 from fewbeats.device.detector import Alarm, EpisodeEnded
 from fewbeats.device.gateway import watch
 from fewbeats.device.head import PatientHead
@@ -40,7 +39,11 @@ def watch_source(
         FewbeatsError: whatever keeps it from watching; what was seen is reported first.
     """
     bundle = load_bundle(bundle_path)
-    head = PatientHead.load(head_path).head if head_path else None
+    head = None
+    if head_path:
+        kept = PatientHead.load(head_path)
+        kept.check_fits(bundle.start.backbone_sha256, bundle.window)
+        head = kept.head
     source = open_source(address, speed=speed)
     report = Report(Monitor(bundle, head))
     console = Console(quiet=as_json or as_events, highlight=False)
@@ -69,7 +72,7 @@ def watch_source(
 
     failure: FewbeatsError | None = None
     with Screen(console) as screen:
-        screen.log(NOTICE, "dim")
+        screen.greet(bundle)
         try:
             run_until_stopped(work(screen))
         except FewbeatsError as error:
@@ -77,7 +80,11 @@ def watch_source(
         tell(screen, report.monitor.finish())
     content: dict[str, Any] = {
         "source": address,
-        "bundle": {"name": bundle.name, "version": bundle.version},
+        "bundle": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "signer": bundle.signer.name if bundle.signer else None,
+        },
         "head": str(head_path) if head_path else None,
         **report.as_dict(),
         "stream": asdict(source.stats),

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from fewbeats.cli.strip import draw_strip
-from fewbeats.device.bundle import NOTICE
+from fewbeats.device.bundle import NOTICE, Bundle
+from fewbeats.device.keys import DEVELOPMENT_NOTICE
 from fewbeats.firmware_bridge.samples import EcgChunk
 
 STRIP_S = 6.0
@@ -44,6 +45,12 @@ class Screen:
     @property
     def _drawn(self) -> bool:
         return self._console.is_terminal and not self._console.quiet
+
+    def greet(self, bundle: Bundle) -> None:
+        """Say what this is and is not, and whose word the bundle has."""
+        self.log(NOTICE, "dim")
+        if bundle.signer is not None and bundle.signer.development:
+            self.log(DEVELOPMENT_NOTICE, "bold yellow")
 
     def log(self, text: str, style: str = "") -> None:
         """Add a line that stays."""

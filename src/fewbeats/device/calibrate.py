@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from fewbeats.device.bundle import Bundle
 from fewbeats.device.head import PatientHead
 from fewbeats.device.preprocess import Windows
 from fewbeats.device.quality import Quality
+from fewbeats.device.support import MOST_BYTES, Support, kind_of
 from fewbeats.errors import CalibrationError
 
 MOST_SUSPECT = 0.5
@@ -38,6 +39,9 @@ class SupportSet:
     confirmed: bool = False
     refused: dict[str, int] = field(default_factory=dict)
     """Windows that were offered and not taken, by reason."""
+    _windows: dict[bool, list[NDArray[np.float32]]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
     _embeddings: dict[bool, list[NDArray[np.float32]]] = field(
         default_factory=lambda: {False: [], True: []}
     )
@@ -46,6 +50,30 @@ class SupportSet:
     def __post_init__(self) -> None:
         if self.shots < 1:
             raise CalibrationError(f"A calibration needs at least 1 window, got {self.shots}.")
+        most = MOST_BYTES // (4 * self.bundle.window.samples * (1 if self.normals_only else 2))
+        if self.shots > most:
+            raise CalibrationError(
+                f"A calibration of this kind keeps at most {most} windows a class, got "
+                f"{self.shots}; ten are plenty."
+            )
+
+    @classmethod
+    def of(cls, bundle: Bundle, support: Support) -> Self:
+        """The set that a calibration was made from, embedded by another backbone.
+
+        Raises:
+            CalibrationError: the bundle's windows are of another kind.
+        """
+        if not support.fits(bundle.window):
+            raise CalibrationError(
+                f"The calibration was made from {kind_of(support.window)}, and {bundle.name} "
+                f"{bundle.version} takes windows of another kind."
+            )
+        normals_only, shots = not support.va.any(), int((~support.va).sum())
+        again = cls(bundle, shots, normals_only=normals_only, confirmed=support.confirmed)
+        for window, va in zip(support.windows, support.va.tolist(), strict=True):
+            again._take(window, va)
+        return again
 
     def missing(self, va: bool) -> int:
         """How many windows of a class are still needed."""
@@ -73,8 +101,7 @@ class SupportSet:
             elif va is None:
                 self._refuse("no single rhythm known for the whole window")
             elif self.missing(va) > 0 and start_ns >= self._taken_to_ns[va]:
-                embedding = self.bundle.backbone.embed(windows.samples[index : index + 1])
-                self._embeddings[va].append(embedding[0])
+                self._take(windows.samples[index], va)
                 self._taken_to_ns[va] = start_ns + windows.duration_ns
 
     def fit(self, note: dict[str, Any] | None = None) -> PatientHead:
@@ -128,7 +155,18 @@ class SupportSet:
             "va_over_threshold_after": found,
             "highest_normal_probability": float(after.max()),
         }
-        return PatientHead(head, story | (note or {}))
+        kept = Support(
+            np.stack(self._windows[False] + self._windows[True]),
+            np.repeat([False, True], [len(self._windows[va]) for va in (False, True)]),
+            self.bundle.window,
+            self.confirmed,
+        )
+        return PatientHead(head, story | (note or {}), kept)
+
+    def _take(self, window: NDArray[np.float32], va: bool) -> None:
+        """Keep a window, (1, samples), and its embedding."""
+        self._windows[va].append(window.copy())
+        self._embeddings[va].append(self.bundle.backbone.embed(window[None])[0])
 
     def _refuse(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -1,4 +1,8 @@
-"""The head: one logistic unit over an embedding, the only part that fits the patient."""
+"""The head: one logistic unit over an embedding, the only part that fits the patient.
+
+Its file is JSON with a SHA-256 over its contents. Format 2 keeps the windows of the calibration;
+a file of format 1 is read too, and has none.
+"""
 
 import hashlib
 import json
@@ -10,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbeats.device.files import read_bounded, write_atomically
-from fewbeats.errors import HeadError, HeadMismatchError
+from fewbeats.device.preprocess import WindowSpec
+from fewbeats.device.support import Support, kind_of
+from fewbeats.errors import HeadError, HeadMismatchError, SignalError
 
-FORMAT = 1
-MAX_FILE_BYTES = 1_000_000
+FORMAT = 2
+_FORMATS = (1, 2)
+MAX_FILE_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +77,38 @@ class Head:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatientHead:
-    """A head with the story of its calibration, as it is kept in a file."""
+    """A head with the story of its calibration, as it is kept in a file.
+
+    Attributes:
+        head: what judges.
+        calibration: how it came about, for people.
+        support: what it was fitted to; None in a file of format 1, which cannot be fitted to
+            another backbone.
+    """
 
     head: Head
     calibration: dict[str, Any] = field(default_factory=dict)
+    support: Support | None = None
+
+    def check_fits(self, backbone_sha256: str, window: WindowSpec) -> None:
+        """Refuse any backbone but its own, and windows of another kind for the same backbone.
+
+        A file of format 1 does not say of which kind its windows were.
+
+        Raises:
+            HeadMismatchError: it does not fit.
+        """
+        self.head.check_backbone(backbone_sha256)
+        if self.support is not None and not self.support.fits(window):
+            raise HeadMismatchError(
+                f"This head was fitted to {kind_of(self.support.window)}, and the bundle takes "
+                f"{kind_of(window)}: calibrate the patient again with this bundle."
+            )
 
     def save(self, path: Path) -> None:
         """Write the file so that after a power cut it is wholly there or wholly absent.
+
+        Its owner alone may read it: it holds the wearer's ECG.
 
         Raises:
             HeadError: the file cannot be written.
@@ -88,10 +120,11 @@ class PatientHead:
             "bias": self.head.bias,
             "threshold": self.head.threshold,
             "calibration": self.calibration,
+            "support": self.support.as_dict() if self.support else None,
         }
         text = json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n"
         try:
-            write_atomically(path, text.encode())
+            write_atomically(path, text.encode(), 0o600)
         except OSError as error:
             raise HeadError(f"Cannot write the head to {path}: {error.strerror}.") from error
 
@@ -110,9 +143,9 @@ class PatientHead:
             raise HeadError(f"{path} is no head file ({error}); calibrate again.") from error
         if not isinstance(content, dict) or "format" not in content:
             raise HeadError(f"{path} is no head file; calibrate again.")
-        if content["format"] != FORMAT:
+        if content["format"] not in _FORMATS:
             raise HeadError(
-                f"{path} has head format {content['format']}, this fewbeats reads format "
+                f"{path} has head format {content['format']}, this fewbeats reads formats up to "
                 f"{FORMAT}: update fewbeats or calibrate again."
             )
         if content.pop("sha256", None) != _digest(content):
@@ -124,8 +157,15 @@ class PatientHead:
                 float(content["threshold"]),
                 str(content["backbone_sha256"]),
             )
-            return cls(head, dict(content["calibration"]))
-        except (KeyError, TypeError, ValueError) as error:
+            support, calibration = content.get("support"), content["calibration"]
+            if not isinstance(calibration, dict):
+                raise ValueError("its story is no table")
+            return cls(
+                head,
+                calibration,
+                Support.from_dict(support) if support is not None else None,
+            )
+        except (LookupError, TypeError, ValueError, OverflowError, SignalError) as error:
             raise HeadError(f"{path} lacks a part of a head ({error}).") from error
 
 

@@ -1,38 +1,73 @@
-"""A finished training to a bundle: quantise, prove, write the card."""
+"""A finished training to a bundle: its forms, the proof of each, the card."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fewbeats
-from fewbeats.device.backbone import OnnxBackbone
-from fewbeats.device.bundle import NOTICE, Bundle
-from fewbeats.device.preprocess import WindowSpec, windows_of
+from fewbeats.device.backbone import LITERT, ONNX, LitertBackbone, OnnxBackbone
+from fewbeats.device.bundle import Bundle, Form, version_of
 from fewbeats.errors import ExportError
+from fewbeats.export.card import model_card
+from fewbeats.export.litert import export_litert, litert_step
 from fewbeats.export.onnx import export_onnx
-from fewbeats.export.parity import Parity, compare
-from fewbeats.export.quantize import quantize
-from fewbeats.firmware_bridge.simulate.scenario import Scenario
-from fewbeats.firmware_bridge.simulate.synthetic import synthetic_ecg
-from fewbeats.training.datasets import Dataset, Subject, sha256_of, subject_mark
+from fewbeats.export.parity import C99, LITERT_INT8, ONNX_FP32, ONNX_INT8, Parity, compare
+from fewbeats.export.parity_report import write_parity_report
+from fewbeats.export.portable import check_portable, settled
+from fewbeats.export.quantize import onnx_step, quantize
+from fewbeats.export.windows import golden_windows, proof_windows, range_windows
+from fewbeats.training.datasets import Dataset, sha256_of
 from fewbeats.training.evaluate import Model, evaluate_supports
 from fewbeats.training.trained import Trained
 
+__all__ = ["Packed", "Release", "golden_windows", "int8_model", "pack", "range_windows"]
+
 MAX_BUNDLE_BYTES = 200_000
-RANGE_WINDOWS = 2048
-GOLDEN_SCENARIO = Scenario.parse("sinus:6,pvc:6,vt:6,vfl:6,vf:6,svt:6")
-GOLDEN_WINDOWS = 8
+ONNX_TOLERANCE = 1e-5
+"""Int8 embeddings agree bit for bit between x86-64 and aarch64; this only forgives a cast."""
+LITERT_TOLERANCE_STEPS = 2.5
+"""LiteRT's kernels for other processors may round a value one or two steps away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is asked of a bundle that leaves this machine.
+
+    Attributes:
+        version: of the model, dotted numbers.
+        litert: whether it has the LiteRT form too.
+        c99: whether the C form is to be proven as well; it is no part of the bundle.
+        report: folder for the parity report, written whether or not the proof succeeds.
+    """
+
+    version: str = fewbeats.__version__
+    litert: bool = True
+    c99: bool = False
+    report: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A bundle and the proof that it may be used."""
+    """A bundle and the proof that it may be used.
+
+    Attributes:
+        bundle: the bundle.
+        parities: of each form, by its name.
+        fp32: the network in full precision, an ONNX file to compare with.
+    """
 
     bundle: Bundle
-    parity: Parity
+    parities: dict[str, Parity]
+    fp32: bytes
+
+    @property
+    def parity(self) -> Parity:
+        """Of the preferred form, ONNX in int8."""
+        return self.parities[ONNX_INT8]
 
 
 def pack(
@@ -40,6 +75,7 @@ def pack(
     dataset: Dataset,
     command: str,
     measured: Mapping[str, Any] | None = None,
+    release: Release | None = None,
 ) -> Packed:
     """Make a bundle of a training.
 
@@ -52,13 +88,93 @@ def pack(
         command: what people type to make it again, for the card.
         measured: figures of the recipe by cross-validation, for the card of a network that was
             trained on everybody.
+        release: what is asked of a bundle for gateways; None for one that is only scored here:
+            its ONNX form alone, whatever operators that has.
 
     Raises:
-        ExportError: the data are not those of the training, or the bundle grows too large.
-        ParityError: the int8 backbone does not do what the network does.
+        ExportError: the data are not those of the training, a form cannot be made, or the bundle
+            grows too large.
+        ParityError: a form does not do what the network does.
+        MissingExtraError: the LiteRT form is asked for, and its converter is not installed.
     """
-    subjects = dataset.subjects
-    missing = sorted({*trained.seen, *trained.held_back} - set(subjects))
+    version = release.version if release else fewbeats.__version__
+    version_of(version)
+    _check_data(trained, dataset)
+    subjects, spec = dataset.subjects, trained.recipe.window
+    fitted, proof = range_windows(trained, subjects), proof_windows(trained, subjects)
+    golden = golden_windows(spec)
+
+    fp32 = export_onnx(trained.network, spec.samples)
+    model = settled(quantize(fp32, fitted))
+    if release:
+        check_portable(model)
+    int8 = OnnxBackbone(model)
+    start = replace(trained.start, backbone_sha256=int8.sha256)
+    forms = [_form(ONNX, model, int8.embed, trained, golden, ONNX_TOLERANCE)]
+    embedded = {ONNX_INT8: int8.embed(proof.windows)}
+    steps: dict[str, float] = {}
+    if release:
+        embedded[ONNX_FP32] = OnnxBackbone(fp32).embed(proof.windows)
+    if release and release.litert:
+        lite = export_litert(trained.network, fitted)
+        embed, tolerance = LitertBackbone(lite).embed, LITERT_TOLERANCE_STEPS * litert_step(lite)
+        forms.append(_form(LITERT, lite, embed, trained, golden, tolerance))
+        embedded[LITERT_INT8] = embed(proof.windows)
+    if release and release.c99:
+        from fewbeats.export.c_array import CompiledBackbone, c_sources
+
+        in_c = CompiledBackbone(c_sources(model, window=spec)).embed(proof.windows)
+        embedded[C99] = in_c
+        steps[C99] = float(np.abs(in_c - embedded[ONNX_INT8]).max() / onnx_step(model))
+
+    network = trained.embed(proof.windows)
+    parities = {
+        name: compare(network, values, proof.va, start, name, steps.get(name))
+        for name, values in embedded.items()
+    }
+    if release and release.report:
+        log_odds = {name: start.logits(values) for name, values in embedded.items()}
+        write_parity_report(release.report, proof, start, start.logits(network), log_odds, parities)
+    for parity in parities.values():
+        parity.gate()
+
+    card = model_card(trained, dataset, parities, proof.told, command)
+    if trained.held_back:
+        scored = Model(int8.embed, start, trained.adapt, forms[0].prototypes)
+        held_back = {name: subjects[name] for name in trained.held_back}
+        card["metrics_held_back_int8"] = evaluate_supports(held_back, scored)
+    if measured is not None:
+        card["metrics_cross_validated"] = dict(measured)
+    bundle = Bundle(
+        name=f"fewbeats-{trained.recipe.name}",
+        version=version,
+        forms=tuple(forms),
+        start=start,
+        golden_windows=golden,
+        window=spec,
+        adapt=trained.adapt,
+        detector=trained.recipe.detector,
+        card=card,
+    )
+    size = len(bundle.pack())
+    if size > MAX_BUNDLE_BYTES:
+        raise ExportError(
+            f"The bundle has {size} bytes, more than {MAX_BUNDLE_BYTES}: choose a smaller network."
+        )
+    return Packed(bundle, parities, fp32)
+
+
+def int8_model(trained: Trained, windows: NDArray[np.float32]) -> bytes:
+    """The int8 form of a trained backbone as an ONNX file, its ranges fitted to ``windows``.
+
+    Raises:
+        ExportError: the network cannot be exported, or the windows are too few.
+    """
+    return settled(quantize(export_onnx(trained.network, trained.recipe.window.samples), windows))
+
+
+def _check_data(trained: Trained, dataset: Dataset) -> None:
+    missing = sorted({*trained.seen, *trained.held_back} - set(dataset.subjects))
     if missing:
         raise ExportError(
             f"The data lack subjects of the training: {', '.join(missing[:5])}"
@@ -71,120 +187,14 @@ def pack(
             f"(SHA-256 {found[:12]}..., not {trained.data_sha256[:12]}...). Export with the "
             f"records that were trained on."
         )
-    spec = trained.recipe.window
-    fitted, unseen, va = _windows_apart(trained, subjects)
-    model = int8_model(trained, fitted)
-    backbone = OnnxBackbone(model)
-    start = replace(trained.start, backbone_sha256=backbone.sha256)
-    parity = compare(trained.embed(unseen), backbone.embed(unseen), va, start)
-    parity.gate()
-    prototypes = backbone.embed(trained.prototype_windows)
-    golden = golden_windows(spec)
-    held_back = {name: subjects[name] for name in trained.held_back}
-    scored = Model(backbone.embed, start, trained.adapt, prototypes)
-    card = _card(trained, dataset, parity, command)
-    if held_back:
-        card["metrics_held_back_int8"] = evaluate_supports(held_back, scored)
-    if measured is not None:
-        card["metrics_cross_validated"] = dict(measured)
-    bundle = Bundle(
-        name=f"fewbeats-{trained.recipe.name}",
-        version=fewbeats.__version__,
-        model=model,
-        start=start,
-        prototypes=prototypes,
-        golden_windows=golden,
-        golden_embeddings=backbone.embed(golden),
-        window=spec,
-        adapt=trained.adapt,
-        detector=trained.recipe.detector,
-        card=card,
-    )
-    size = len(bundle.pack())
-    if size > MAX_BUNDLE_BYTES:
-        raise ExportError(
-            f"The bundle has {size} bytes, more than {MAX_BUNDLE_BYTES}: choose a smaller network."
-        )
-    return Packed(bundle, parity)
 
 
-def int8_model(trained: Trained, windows: NDArray[np.float32]) -> bytes:
-    """The int8 form of a trained backbone as an ONNX file, its ranges fitted to ``windows``.
-
-    Raises:
-        ExportError: the network cannot be exported, or the windows are too few.
-    """
-    fp32 = export_onnx(trained.network, trained.recipe.window.samples)
-    return quantize(fp32, windows)
-
-
-def range_windows(trained: Trained, subjects: Mapping[str, Subject]) -> NDArray[np.float32]:
-    """Windows of training subjects to fit the int8 ranges to: as many VA as others."""
-    return _windows_apart(trained, subjects)[0]
-
-
-def golden_windows(spec: WindowSpec) -> NDArray[np.float32]:
-    """Synthetic windows of many rhythms, on which every runtime must answer alike."""
-    ecg = synthetic_ecg(GOLDEN_SCENARIO, seed=0)
-    windows = windows_of(ecg.samples_uv, ecg.rate_hz, spec)
-    chosen = np.linspace(0, len(windows) - 1, GOLDEN_WINDOWS).round().astype(np.int64)
-    return windows.samples[chosen]
-
-
-def _windows_apart(
-    trained: Trained, subjects: Mapping[str, Subject]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Windows to fit ranges to, and other windows to prove parity on, with their classes."""
-    training = [subjects[name] for name in trained.training]
-    windows = np.concatenate([s.windows for s in training])
-    va = np.concatenate([s.va for s in training])
-    rng = np.random.default_rng(trained.seed)
-    chosen = np.zeros(len(va), dtype=np.bool_)
-    for of_class in (False, True):
-        candidates = np.flatnonzero(va == of_class)
-        # At least a quarter of a class stays apart, to prove parity on.
-        count = min(RANGE_WINDOWS // 2, 3 * len(candidates) // 4)
-        chosen[rng.choice(candidates, count, replace=False)] = True
-    fitted = windows[chosen]
-    if not trained.held_back:
-        return fitted, windows[~chosen], va[~chosen]
-    apart = [subjects[name] for name in trained.held_back]
-    return (
-        fitted,
-        np.concatenate([s.windows for s in apart]),
-        np.concatenate([s.va for s in apart]),
-    )
-
-
-def _card(trained: Trained, dataset: Dataset, parity: Parity, command: str) -> dict[str, Any]:
-    databases = sorted({name.partition("/")[0] for name in trained.seen})
-    return {
-        "intended_use": "Research on few-beat personalisation of VA detectors. " + NOTICE,
-        "limits": [
-            "Trained on made-up people alone: a test of the way, fit for nobody."
-            if trained.synthetic
-            else "Trained on public Holter and monitor records alone; not validated on portable "
-            "devices, on children, or on people who wear one.",
-            "Runs of VA that are shorter than the detector's evidence are not reported.",
-            "Calibrated on a patient's normal rhythm it knows nothing of his own VA.",
-        ],
-        "made_by": {"command": command, "seed": trained.seed, "versions": trained.versions},
-        "recipe": trained.recipe.as_dict(),
-        "kept_step": trained.kept_step,
-        "data": {
-            "synthetic": trained.synthetic,
-            "databases": {
-                name: dataset.licences.get(name, "unknown licence") for name in databases
-            },
-            "citations": sorted({v for k, v in dataset.citations.items() if k in databases}),
-            "sha256": trained.data_sha256,
-        },
-        "subjects": {
-            "training": list(trained.seen),
-            "held_back": list(trained.held_back),
-            # So that a person is known under any other name.
-            "marks": [subject_mark(dataset.subjects[name]) for name in trained.seen],
-        },
-        "parity_int8": parity.as_dict()
-        | {"on": "subjects held back" if trained.held_back else "other windows of the training"},
-    }
+def _form(
+    runtime: str,
+    model: bytes,
+    embed: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    trained: Trained,
+    golden: NDArray[np.float32],
+    tolerance: float,
+) -> Form:
+    return Form(runtime, model, embed(trained.prototype_windows), embed(golden), tolerance)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -46,11 +47,7 @@ def quantize(model: bytes, windows: NDArray[np.float32], input_name: str = "wind
     Raises:
         ExportError: too few windows to know the ranges.
     """
-    if len(windows) < MIN_WINDOWS:
-        raise ExportError(
-            f"Calibrating int8 ranges needs at least {MIN_WINDOWS} training windows, got "
-            f"{len(windows)}."
-        )
+    check_range_windows(windows)
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs to the root logger
     with tempfile.TemporaryDirectory() as folder:
         source, ready, result = (Path(folder) / f"{n}.onnx" for n in ("fp32", "ready", "int8"))
@@ -68,3 +65,30 @@ def quantize(model: bytes, windows: NDArray[np.float32], input_name: str = "wind
             calibrate_method=CalibrationMethod.MinMax,
         )
         return result.read_bytes()
+
+
+def check_range_windows(windows: NDArray[np.float32]) -> None:
+    """Refuse to guess ranges from a handful of windows.
+
+    Raises:
+        ExportError: there are too few.
+    """
+    if len(windows) < MIN_WINDOWS:
+        raise ExportError(
+            f"Calibrating int8 ranges needs at least {MIN_WINDOWS} training windows, got "
+            f"{len(windows)}."
+        )
+
+
+def onnx_step(model: bytes) -> float:
+    """By how much an embedding's value grows from one int8 level to the next.
+
+    Raises:
+        ExportError: the graph does not end with a dequantisation.
+    """
+    graph = onnx.load_from_string(model).graph
+    scales = {i.name: i for i in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and graph.output[0].name in node.output:
+            return float(onnx.numpy_helper.to_array(scales[node.input[1]]))
+    raise ExportError("The int8 ONNX form does not end with a dequantisation to float32.")

@@ -1,0 +1,1 @@
+"""What reaches gateways and sensors from the host: flashing and provisioning."""
