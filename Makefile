@@ -20,7 +20,7 @@ typecheck: .venv-dev/installed
 	.venv-dev/bin/mypy
 
 unit: .venv-dev/installed
-	.venv-dev/bin/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 # Real peers for the tests, which skip what is not there: an ssh server, a cross compiler, emulated
 # boards. Root only.
@@ -31,7 +31,7 @@ peers:
 # watch. Root only; half an hour the first time, when the two Debians are built and kept in ~/.cache.
 emulation: .venv-dev/installed
 	apt-get install --yes --quiet mmdebstrap qemu-user-static binfmt-support openssh-server openssh-client systemd shellcheck
-	FEWBEATS_EMULATION=1 .venv-dev/bin/python -m pytest tests/deploy/test_debian.py tests/deploy/test_steps.py
+	FEWBEATS_EMULATION=1 .venv-dev/bin/python -m pytest tests/deploy/test_debian.py tests/deploy/test_steps.py tests/deploy/test_zephyr_board.py
 
 # What is measured and shipped; FEWBEATS_DATA names the folder of records. Half an hour on two
 # cores without the ablation, which takes as long again.
