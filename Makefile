@@ -30,7 +30,7 @@ peers:
 # Provisions a bare Debian over ssh, of this machine's processor and of a Raspberry Pi's, and lets it
 # watch. Root only; half an hour the first time, when the two Debians are built and kept in ~/.cache.
 emulation: .venv-dev/installed
-	apt-get install --yes --quiet mmdebstrap qemu-user-static binfmt-support openssh-server openssh-client systemd shellcheck
+	apt-get install --yes --quiet mmdebstrap qemu-user-static binfmt-support $$(cat tests/debian-packages.txt)
 	FEWBEATS_EMULATION=1 .venv-dev/bin/python -m pytest tests/deploy/test_debian.py tests/deploy/test_steps.py tests/deploy/test_zephyr_board.py
 
 # What is measured and shipped; FEWBEATS_DATA names the folder of records. Half an hour on two
