@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
 from fewbeats.device.adapt import AdaptConfig
 from fewbeats.device.backbone import OnnxBackbone
@@ -20,12 +19,12 @@ from fewbeats.device.head import Head, PatientHead
 from fewbeats.device.keys import SigningKey
 from fewbeats.device.preprocess import WindowSpec
 from fewbeats.device.support import Support
+from made_bundles import made_model
 
 KEY = SigningKey.generate("ward")
 SECOND = SigningKey.generate("ward-next")
 FOREIGN = SigningKey.generate("foreign")
 ENDED = SigningKey.generate("ended", date(2020, 1, 1))
-FEATURES = 4
 
 
 def waves(seed: int, count: int, va: bool) -> np.ndarray:
@@ -39,32 +38,10 @@ def waves(seed: int, count: int, va: bool) -> np.ndarray:
     return wave[:, None].astype(np.float32)
 
 
-def model(seed: int) -> bytes:
-    """Convolution, rectifier, mean: the shape of a backbone, without its knowledge."""
-    samples = WindowSpec().samples
-    weights = np.random.default_rng(seed).normal(size=(FEATURES, 1, 9)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["windows", "w"], ["c"], strides=[4]),
-            helper.make_node("Relu", ["c"], ["r"]),
-            helper.make_node("ReduceMean", ["r", "axes"], ["embeddings"], keepdims=0),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("windows", TensorProto.FLOAT, ["n", 1, samples])],
-        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", FEATURES])],
-        [
-            numpy_helper.from_array(weights, "w"),
-            numpy_helper.from_array(np.array([2], dtype=np.int64), "axes"),
-        ],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return bytes(made.SerializeToString())
-
-
 @cache
 def bundle(version: str, seed: int) -> Bundle:
     """A bundle of a version, whose backbone depends on the seed alone."""
-    network = model(seed)
+    network = made_model(seed)
     backbone = OnnxBackbone(network)
     golden = np.concatenate([waves(1, 1, False), waves(2, 1, True)])
     form = Form(

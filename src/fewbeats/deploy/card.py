@@ -2,8 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fewbeats.errors import TargetError
@@ -121,19 +119,6 @@ def _cannot_look(error: OSError) -> None:
             f"Cannot look for links in {error.filename} ({error.strerror}); run this as root "
             f"(sudo)."
         ) from error
-
-
-@contextmanager
-def readable_by_all() -> Iterator[None]:
-    """What is written on a card may be read there, whatever this user's umask says.
-
-    The service is another user than the one that writes; what it must not see is given a mode.
-    """
-    before = os.umask(0o022)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:

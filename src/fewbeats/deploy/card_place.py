@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewbeats.deploy.card import check_links, readable_by_all
+from fewbeats.deploy.card import check_links
 from fewbeats.deploy.machine import Machine
 from fewbeats.deploy.openssh import Progress
 from fewbeats.deploy.payload import Payload
@@ -21,6 +21,7 @@ from fewbeats.device.files import make_folder, remove, replace_link, write_atomi
 from fewbeats.device.gateway_config import MAX_FILE_BYTES
 from fewbeats.device.keys import Keyring
 from fewbeats.device.layout import SLOT_NAMES, Layout
+from fewbeats.device.trust import readable_by_all
 from fewbeats.errors import BundleError, TargetError
 
 # In a name space of its own, so that the mounts are gone when the work is, however it ends.

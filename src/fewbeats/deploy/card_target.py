@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fewbeats.deploy.card import check_links, readable_by_all
+from fewbeats.deploy.card import check_links
 from fewbeats.deploy.openssh import Progress
 from fewbeats.deploy.steps import SETUP_ENABLED
 from fewbeats.device.keys import PublicKey
 from fewbeats.device.layout import Layout
 from fewbeats.device.slots import Slots, open_slots
-from fewbeats.device.trust import revoke, trust, trusted
+from fewbeats.device.trust import readable_by_all, revoke, trust, trusted
 from fewbeats.errors import TargetError
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from fewbeats.device.container import MAX_BYTES
+from fewbeats.device.keys import PUBLIC_BYTES, SIGNATURE_BYTES
 from fewbeats.errors import TargetError
 
 OLDEST_PYTHON = (3, 11)
@@ -21,15 +23,20 @@ _NAMED = re.compile(r"(aarch64|x86_64)-(3\.\d+)")
 
 # Told by the gateway's own Python; the size of a pointer tells a 32-bit system with a 64-bit
 # kernel, of which uname would say aarch64. What is there of a gateway is told with it.
-PROBE = """
+PROBE = f"""
+MOST_BYTES = {MAX_BYTES}
+SIGNATURE_BYTES = {SIGNATURE_BYTES}
+TRAILER_BYTES = {PUBLIC_BYTES + SIGNATURE_BYTES}
+"""
+PROBE += """
 import glob, hashlib, json, os, platform, struct, sys
 def text(path):
     with open(path, encoding="utf-8") as file:
         return file.read(100000)
 def held(path):
     with open(path, "rb") as file:
-        data = file.read(16000001)
-    return [hashlib.sha256(data).hexdigest(), data[-96:-64].hex()]
+        data = file.read(MOST_BYTES + 1)
+    return [hashlib.sha256(data).hexdigest(), data[-TRAILER_BYTES:-SIGNATURE_BYTES].hex()]
 try:
     release = platform.freedesktop_os_release()
 except OSError:

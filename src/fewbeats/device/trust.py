@@ -39,7 +39,7 @@ def trust(slots: SlotReader, key: PublicKey) -> None:
             f"{key.fingerprint}). Give the new one another name, or revoke the old one first."
         )
     folder = slots.layout.keys
-    with _readable_by_all():
+    with readable_by_all():
         try:
             make_folder(folder)
         except OSError as error:
@@ -108,7 +108,7 @@ def _holds(path: Path, key: PublicKey) -> bool:
 
 
 @contextmanager
-def _readable_by_all() -> Iterator[None]:
+def readable_by_all() -> Iterator[None]:
     """Let new files be 0644 and folders 0755: the service, another user, must read them."""
     before = os.umask(0o022)
     try:
